@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from runbook.action import Action
 from runbook.check import Check
@@ -50,8 +50,7 @@ def action(name: str) -> Action:
     found: Any = vars(module).get(_class_name(rest or group))
     if not inspect.isclass(found) or found.__module__ != module.__name__ or not hasattr(found, "scope"):
         raise KeyError(name)
-    made: Action = found()
-    return made
+    return cast(Action, found())
 
 
 @cache

@@ -75,7 +75,12 @@ class Voice(Protocol):
     def waiting(self, what: str, limit: float) -> None: ...
 
     async def ask(
-        self, kind: QuestionKind, text: str, options: tuple[Option, ...] = (), *, default: str = "",
+        self,
+        kind: QuestionKind,
+        text: str,
+        options: tuple[Option, ...] = (),
+        *,
+        default: str = "",
         unattended: bool = False,
     ) -> str:
         """Ask the person; returns the value of the answer. Raises WaitsForPerson when nobody

@@ -19,7 +19,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of ``"2GB"``, ``"500 MB"``, ``"10kB"`` (powers of 1000). Raises ValueError with the expected form."""
+    """Bytes of ``"2GB"``, ``"500 MB"``, ``"10kB"`` (powers of 1000). Raises ValueError."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text!r} is not a size: write it like 500MB or 2GB")

@@ -95,7 +95,9 @@ class Host(Protocol):
         """Atomically: temporary file beside it, then rename. Makes parent folders."""
         ...
 
-    async def put_file(self, local: Path, remote: str, *, mode: int = 0o600, tick: Tick | None = None) -> None:
+    async def put_file(
+        self, local: Path, remote: str, *, mode: int = 0o600, tick: Tick | None = None
+    ) -> None:
         """Upload into ``remote.part`` (a right prefix is kept), compare SHA-256, rename."""
         ...
 
