@@ -7,7 +7,7 @@ redacted. Times are UTC, ISO 8601, kept in the record around the event (see jour
 
 from __future__ import annotations
 
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import msgspec
 
@@ -256,11 +256,29 @@ class Unknown(msgspec.Struct, frozen=True):
     raw: bytes
 
 
-Event = Union[
-    RunStarted, RunResumed, JournalRepaired, RunEnded,
-    AttemptStarted, CheckDone, Probed, Planned, ActStarted, JobStarted, JobEnded, Ran, Noted,
-    ActEnded, Saved, CancelRequested, CancelConfirmed, StepEnded, Asked, Answered, NoteAdded,
-]  # fmt: skip
+Event = (
+    RunStarted
+    | RunResumed
+    | JournalRepaired
+    | RunEnded
+    | AttemptStarted
+    | CheckDone
+    | Probed
+    | Planned
+    | ActStarted
+    | JobStarted
+    | JobEnded
+    | Ran
+    | Noted
+    | ActEnded
+    | Saved
+    | CancelRequested
+    | CancelConfirmed
+    | StepEnded
+    | Asked
+    | Answered
+    | NoteAdded
+)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -302,4 +320,4 @@ class Waiting(msgspec.Struct, frozen=True):
     limit: float
 
 
-Live = Union[Output, Progress, Waiting]
+Live = Output | Progress | Waiting
