@@ -249,6 +249,7 @@ class FakeVoice:
         self.host = host
         self.answers = dict(answers) if isinstance(answers, Mapping) else list(answers)
         self.raw = bytearray()
+        self.sink: Sink = self.raw.extend
         self.said: list[str] = []
         self.notes: list[tuple[str, dict[str, Any]]] = []
         self.progressed: list[tuple[str, float, float, str]] = []
@@ -256,9 +257,6 @@ class FakeVoice:
         self.asked: list[tuple[str, str, tuple[Option, ...]]] = []
         self.ran: list[list[str]] = []
         self.jobs: list[str] = []
-
-    def sink(self, data: bytes) -> None:
-        self.raw += data
 
     def say(self, line: str) -> None:
         self.said.append(line)
