@@ -39,6 +39,8 @@ class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
     tool: str
     by: str
     pc: str
+    #: the practice lab's id; empty in drill and recovery
+    lab: str = ""
     #: what is simulated in this run (practice), in words for the report
     simulated: tuple[str, ...] = ()
 

@@ -1,0 +1,347 @@
+"""The command line: the second front end, and the one place where everything is put together.
+
+stdout is data, stderr is narration. Exit codes: 0 all well, 1 a step or check failed, 2 wrong use
+or settings, 3 stopped and waits for a person, 4 outcome unknown, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from runbook import __version__
+from runbook.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_UNKNOWN,
+    EXIT_USE,
+    EXIT_WAITS,
+    RunbookError,
+    UseError,
+)
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the process's exit code."""
+    args = _parser().parse_args(argv)
+    command: Command = args.command
+    try:
+        return command(args)
+    except RunbookError as error:
+        from runbook.text import lines
+
+        for line in lines(error.what):
+            print(f"runbook: {line}", file=sys.stderr)
+        if error.next:
+            for line in lines(error.next):
+                print(f"         {line}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except KeyboardInterrupt:
+        print("runbook: interrupted. Jobs on hosts go on; `runbook resume` follows them.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def state_folder(explicit: str | None) -> Path:
+    """Where runs are kept: --state, RUNBOOK_STATE, $XDG_STATE_HOME/runbook, ~/.local/state/runbook."""
+    if chosen := explicit or os.environ.get("RUNBOOK_STATE"):
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser().absolute() / "runbook"
+
+
+# ── the words ──────────────────────────────────────────────────────────────────────────────
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="runbook",
+        description="Disaster recovery for Open edX in high availability, as steps that are checked.",
+        epilog=(
+            "Without a command: the terminal app. Exit codes: 0 all well, 1 a step or check failed, "
+            "2 wrong use or settings, 3 waits for a person, 4 outcome unknown, 130 interrupted."
+        ),
+    )
+    parser.add_argument("--version", action="version", version=f"runbook {__version__}")
+    parser.add_argument("--state", help="folder of the runs (RUNBOOK_STATE)")
+    parser.add_argument("--site", help="settings file (RUNBOOK_SITE, ./runbook.toml)")
+    parser.set_defaults(command=_tui, guide=None)
+    words = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    tui = words.add_parser("tui", help="the terminal app")
+    tui.add_argument("guide", nargs="?")
+    tui.set_defaults(command=_tui)
+
+    guide = words.add_parser("guide", help="list, show or check guides").add_subparsers(required=True)
+    guide.add_parser("list").set_defaults(command=_guide_list)
+    show = guide.add_parser("show")
+    show.add_argument("guide")
+    show.set_defaults(command=_guide_show)
+    check = guide.add_parser("check")
+    check.add_argument("files", nargs="+", metavar="FILE")
+    check.set_defaults(command=_guide_check)
+
+    site = words.add_parser("site", help="make, check or show the settings").add_subparsers(required=True)
+    init = site.add_parser("init", help="write a first runbook.toml")
+    init.add_argument("-o", "--out", default="runbook.toml")
+    init.add_argument("--tofu-json", help="output of `tofu output -json`, or - for stdin")
+    init.add_argument("--env-file", help="the platform's .env")
+    init.add_argument("--checkout", help="folder of the platform's checkout")
+    init.set_defaults(command=_site_init)
+    site.add_parser("check").set_defaults(command=_site_check)
+    site.add_parser("show").set_defaults(command=_site_show)
+
+    run = words.add_parser("run", help="run a guide with plain lines instead of the app")
+    run.add_argument("guide")
+    run.add_argument("--mode", choices=["practice", "drill", "recovery"], required=True)
+    run.add_argument("--yes", action="store_true", help="confirm what may be confirmed unattended")
+    run.add_argument("--name", default="", help="name of the run")
+    run.add_argument("--backup", default="", help="id of the backup to use (default: the newest)")
+    run.add_argument("--output", action="store_true", help="also print what the hosts print")
+    run.set_defaults(command=_run)
+
+    runs = words.add_parser("runs", help="the runs there are")
+    runs.add_argument("--json", action="store_true")
+    runs.set_defaults(command=_runs)
+
+    resume = words.add_parser("resume", help="go on with a run")
+    resume.add_argument("run", nargs="?", default="latest")
+    resume.add_argument("--yes", action="store_true")
+    resume.add_argument("--output", action="store_true")
+    resume.set_defaults(command=_resume)
+
+    checks = words.add_parser("check", help="run checks by themselves, read-only")
+    checks.add_argument("names", nargs="*", metavar="NAME", help="`list` names them; default: all")
+    checks.add_argument("--json", action="store_true")
+    checks.add_argument("--run", default="", help="take saved values from this run (practice: the lab)")
+    checks.set_defaults(command=_check)
+
+    report = words.add_parser("report", help="the drill report of a run; `report verify RUN` proves it")
+    report.add_argument("words", nargs="*", metavar="[verify] RUN")
+    report.add_argument("--format", choices=["md", "json"], default="md")
+    report.add_argument("-o", "--out")
+    report.set_defaults(command=_report)
+
+    lab = words.add_parser("lab", help="the practice lab by hand", add_help=False)
+    lab.add_argument("rest", nargs=argparse.REMAINDER)
+    lab.set_defaults(command=_lab)
+    return parser
+
+
+# ── guides and settings ────────────────────────────────────────────────────────────────────
+def _guide_list(args: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    found = _workbench(args).guides()
+    print(tabulate([(g.name, g.title, ", ".join(g.modes)) for g in found], headers=("name", "title", "modes")))
+    return EXIT_OK
+
+
+def _guide_show(args: argparse.Namespace) -> int:
+    from runbook import guide
+
+    print(guide.resolve(guide.load(args.guide)).text)
+    return EXIT_OK
+
+
+def _guide_check(args: argparse.Namespace) -> int:
+    from runbook import catalog, guide
+    from runbook.errors import GuideError
+
+    problems: list[tuple[str, int, str]] = []
+    for file in args.files:
+        try:
+            found = guide.resolve(guide.load(file))
+            guide.check(found, catalog)
+            print(f"{file}: {len(found.steps)} steps, all well")
+        except GuideError as error:
+            problems += error.problems
+    if problems:
+        raise GuideError(problems)
+    return EXIT_OK
+
+
+def _site_init(args: argparse.Namespace) -> int:
+    from runbook import siteinit
+
+    tofu_json = sys.stdin.read() if args.tofu_json == "-" else None
+    if args.tofu_json and args.tofu_json != "-":
+        tofu_json = Path(args.tofu_json).read_text()
+    siteinit.init(
+        Path(args.out),
+        tofu_json=tofu_json,
+        env_file=Path(args.env_file) if args.env_file else None,
+        checkout=Path(args.checkout) if args.checkout else None,
+    )
+    print(args.out)
+    print("Look it over, set what is marked, then: runbook site check", file=sys.stderr)
+    return EXIT_OK
+
+
+def _site_check(args: argparse.Namespace) -> int:
+    from runbook import site
+
+    path = _need_site(args)
+    found = site.load(path)
+    print(f"{path}: {found.name}: all well")
+    return EXIT_OK
+
+
+def _site_show(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from runbook import site
+
+    shown = msgspec.json.format(msgspec.json.encode(site.masked(site.load(_need_site(args)))))
+    print(shown.decode())
+    return EXIT_OK
+
+
+# ── runs ───────────────────────────────────────────────────────────────────────────────────
+def _run(args: argparse.Namespace) -> int:
+    async def open_run() -> object:
+        return await _workbench(args).start(args.guide, args.mode, args.name, _narrate)
+
+    return _drive(args, open_run)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    async def open_run() -> object:
+        bench = _workbench(args)
+        return await bench.resume(bench.folder(args.run).name, _narrate)
+
+    return _drive(args, open_run)
+
+
+def _narrate(text: str) -> None:
+    print(f"Waiting for {text} …", file=sys.stderr, flush=True)
+
+
+def _drive(args: argparse.Namespace, open_run: Callable[[], object]) -> int:
+    from runbook.headless import PlainFront
+    from runbook.session import Session, operator
+
+    async def drive() -> int:
+        session = await open_run()  # type: ignore[misc]
+        assert isinstance(session, Session)
+        front = PlainFront(session.guide, operator(session.site), yes=args.yes, output=args.output)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        try:
+            if not session.resumed:
+                for record in session.journal.records():
+                    front.record(record)
+            verdict = await session.go(front)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+        finally:
+            await session.close()
+            for path in _workbench(args).save_report(session.id):
+                print(path)
+        if verdict == "stopped":
+            failed = any(step.verdict == "fail" for step in session.state.steps.values())
+            unknown = any(
+                host.outcome == "unknown"
+                for step in session.state.steps.values()
+                for host in (step.attempts[-1].hosts.values() if step.attempts else ())
+            )
+            return EXIT_UNKNOWN if unknown else EXIT_FAILED if failed else EXIT_WAITS
+        return EXIT_OK if verdict == "passed" else EXIT_FAILED
+
+    return asyncio.run(drive())
+
+
+def _runs(args: argparse.Namespace) -> int:
+    import msgspec
+    from tabulate import tabulate
+
+    found = _workbench(args).runs()
+    if args.json:
+        print(msgspec.json.encode(found).decode())
+        return EXIT_OK
+    rows = [(run.id, run.title, run.mode, run.started, run.status, run.step) for run in found]
+    print(tabulate(rows, headers=("run", "guide", "mode", "started (UTC)", "status", "step")))
+    return EXIT_OK
+
+
+def _report(args: argparse.Namespace) -> int:
+    bench = _workbench(args)
+    if args.words[:1] == ["verify"]:
+        from runbook.report import verify
+
+        result = verify.verify(bench.folder(args.words[1] if len(args.words) > 1 else ""))
+        for problem in result.problems:
+            print(f"✗ {problem}")
+        if result.ok:
+            print(f"✓ {result.records} records, {result.files} files: unchanged. Head {result.head}")
+        return EXIT_OK if result.ok else EXIT_FAILED
+    if len(args.words) > 1:
+        raise UseError("One run at a time.", next="runbook report RUN, or runbook report verify RUN")
+    text = bench.report(args.words[0] if args.words else "", args.format)
+    if args.out:
+        Path(args.out).write_text(text)
+        print(args.out)
+    else:
+        print(text)
+    return EXIT_OK
+
+
+# ── checks by themselves ───────────────────────────────────────────────────────────────────
+def _check(args: argparse.Namespace) -> int:
+    from runbook import catalog
+    from runbook.checking import run_checks
+
+    if args.names == ["list"]:
+        from tabulate import tabulate
+
+        rows = [(name, catalog.check(name).title, catalog.check(name).on) for name in catalog.check_names()]
+        print(tabulate(rows, headers=("check", "question", "asked of")))
+        return EXIT_OK
+    return run_checks(_workbench(args), args.names, run=args.run, as_json=args.json)
+
+
+# ── the app, the lab ───────────────────────────────────────────────────────────────────────
+def _tui(args: argparse.Namespace) -> int:
+    from tui.app import run
+
+    return run(_workbench(args), args.guide)
+
+
+def _lab(args: argparse.Namespace) -> int:
+    from runbook.lab.cli import main as lab_main
+
+    return lab_main(args.rest, state_folder(args.state))
+
+
+# ── shared ─────────────────────────────────────────────────────────────────────────────────
+def _workbench(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from runbook import site
+    from runbook.workbench import Workbench
+
+    return Workbench(
+        state_folder(args.state), site.find(args.site), backup=getattr(args, "backup", "") or ""
+    )
+
+
+def _need_site(args: argparse.Namespace) -> Path:
+    from runbook import site
+
+    found = site.find(args.site)
+    if found is None:
+        raise UseError("There is no runbook.toml.", next="`runbook site init` makes a first one.")
+    return found
+
+
+__all__ = ["EXIT_USE", "main", "state_folder"]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""One run, held open by this process: its journal, its engine, its front end."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runbook import __version__
+from runbook.clock import Clock
+from runbook.desk import Desk
+from runbook.engine import Catalog, Engine
+from runbook.errors import StateError
+from runbook.events import CheckDone, Event, Live, Mode, NoteAdded, Record, RunResumed, RunVerdict
+from runbook.front import FrontEnd
+from runbook.guide import Guide
+from runbook.hosts.registry import SiteHosts
+from runbook.journal import Journal
+from runbook.secrets import Secret, SecretStore
+from runbook.site import Site
+from runbook.state import RunState
+from runbook.text import Redactor
+
+
+def operator(site: Site) -> str:
+    """Who is at this keyboard, as the journal names them."""
+    return site.operator or getpass.getuser()
+
+
+def this_pc() -> str:
+    return platform.node()
+
+
+@dataclass
+class Session:
+    """``go`` drives the run; everything else may be called while it does."""
+
+    id: str
+    folder: Path
+    guide: Guide
+    site: Site
+    mode: Mode
+    state: RunState
+    journal: Journal
+    redactor: Redactor
+    catalog: Catalog
+    clock: Clock
+    resumed: bool = False
+    _engine: Engine | None = None
+    _hosts: SiteHosts | None = None
+    _driver: asyncio.Task[RunVerdict] | None = field(default=None, init=False)
+
+    async def go(self, front: FrontEnd) -> RunVerdict:
+        """Drive the run until it ends or stops. Raises WaitsForPerson and other RunbookErrors."""
+        self._driver = asyncio.current_task()
+        engine = self._engine = self._build(front)
+        if self.resumed:
+            await engine.emit(RunResumed(by=operator(self.site), pc=this_pc(), tool=__version__))
+        return await engine.run()
+
+    def _build(self, front: FrontEnd) -> Engine:
+        async def emit(event: Event) -> Record:
+            return await engine.emit(event)
+
+        async def ask_secret(text: str, label: str) -> Secret:
+            return await desk.ask_secret(self.state.current, text, label)
+
+        async def accept_key(host: str, fingerprint: str) -> bool:
+            return await engine.accept_key(host, fingerprint)
+
+        def live(what: Live) -> None:
+            front.live(what)
+
+        desk = Desk(front, emit, self.redactor.learn, count=self.state.questions_asked)
+        secrets = SecretStore(learn=self.redactor.learn, ask=ask_secret)
+        self._hosts = SiteHosts(
+            self.site, lambda: self.state.outputs, jobs_dir=self.folder / "jobs", accept_key=accept_key
+        )
+        engine = Engine(
+            guide=self.guide,
+            site=self.site,
+            mode=self.mode,
+            journal=self.journal,
+            state=self.state,
+            catalog=self.catalog,
+            hosts=self._hosts,
+            secrets=secrets,
+            redactor=self.redactor,
+            run_dir=self.folder,
+            clock=self.clock,
+            desk=desk,
+            show=front.record,
+            live=live,
+        )
+        return engine
+
+    @property
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise StateError("The run is not driven yet.", next="Start or resume it first.")
+        return self._engine
+
+    async def note(self, kind: str, text: str, by: str, step: str = "") -> None:
+        """A remark at any moment; onto the record."""
+        event = NoteAdded(kind="issue" if kind == "issue" else "note", text=text, by=by, step=step)
+        await self._running.emit(event)
+
+    async def cancel_step(self, by: str) -> None:
+        await self._running.cancel_step(by)
+
+    async def stop(self) -> None:
+        """Stop after what runs now; the run can be resumed."""
+        self._running.stopping = True
+
+    async def recheck(self) -> list[CheckDone]:
+        """The current step's checks again, read-only and off the record."""
+        step = next((step for step in self.guide.steps if step.id == self.state.current), None)
+        return await self._running.recheck(step) if step else []
+
+    def shell_argv(self, host: str) -> list[str]:
+        """The command that opens a shell there for a person; [] when it is not reached yet."""
+        return self._hosts.shell_argv(host) if self._hosts else []
+
+    async def close(self) -> None:
+        """Leave: what runs as a job goes on, the journal is closed. Nothing is cancelled."""
+        if self._engine is not None:
+            self._engine.leaving = True
+        driver = self._driver
+        if driver is not None and not driver.done() and driver is not asyncio.current_task():
+            driver.cancel()
+            await asyncio.gather(driver, return_exceptions=True)
+        if self._hosts is not None:
+            await self._hosts.close()
+        await self.journal.close()

@@ -1,0 +1,221 @@
+"""How an act speaks: onto the record, into its output file, onto the screen."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from runbook.errors import OutcomeUnknown
+from runbook.events import (
+    Event,
+    JobEnded,
+    JobStarted,
+    Noted,
+    Option,
+    Output,
+    Progress,
+    QuestionKind,
+    Ran,
+    Waiting,
+)
+from runbook.hosts import jobs
+from runbook.hosts.base import Completed, Host
+from runbook.journal import OutputFile
+from runbook.secrets import Secret
+from runbook.text import LineSplitter, printable
+
+if TYPE_CHECKING:
+    from runbook.engine import Engine
+
+#: how much of a job's output its caller gets back
+TAIL = 4_000_000
+
+
+class AttemptVoice:
+    """One host's voice in one attempt. Its output is kept whole in a file and redacted on the way."""
+
+    def __init__(self, engine: Engine, step: str, attempt: int, host: Host, *, tag: str = "") -> None:
+        self.engine, self.step, self.attempt, self.host = engine, step, attempt, host
+        self.deadline: asyncio.Timeout | None = None
+        name = ".".join(part for part in (step, str(attempt), host.name, tag) if part)
+        self._file = OutputFile(engine.run_dir, name, engine.redactor)
+        self._redact = engine.redactor.stream()
+        self._lines = LineSplitter()
+        self._pending: list[asyncio.Task[Any]] = []
+        #: when each progress began, and at what: for its rate
+        self._progress: dict[str, tuple[float, float]] = {}
+
+    # ── output ─────────────────────────────────────────────────────────────────────────────
+    def sink(self, chunk: bytes) -> None:
+        self._file.write(chunk)
+        self._show(self._lines.feed(self._redact.feed(chunk)))
+
+    def _show(self, lines: Sequence[str]) -> None:
+        if lines:
+            self.engine.live(Output(step=self.step, host=self.host.name, lines=tuple(lines)))
+
+    def say(self, line: str) -> None:
+        self.sink(printable(line).encode() + b"\n")
+
+    def close(self) -> dict[str, Any]:
+        """Ends the output; what ActEnded says of it (nothing when there was none)."""
+        self._show([*self._lines.feed(self._redact.flush()), *self._lines.flush()])
+        path, count, digest = self._file.close()
+        return {"output": path, "output_bytes": count, "output_sha256": digest} if path else {}
+
+    # ── the record ─────────────────────────────────────────────────────────────────────────
+    def _later(self, event: Event) -> None:
+        self._pending.append(asyncio.ensure_future(self.engine.emit(event)))
+
+    async def settled(self) -> None:
+        """Everything said so far is in the journal."""
+        pending, self._pending = self._pending, []
+        await asyncio.gather(*pending)
+
+    def note(self, text: str, **data: Any) -> None:
+        self._later(
+            Noted(step=self.step, attempt=self.attempt, host=self.host.name, text=text, data=data)
+        )
+
+    def progress(self, what: str, done: float, total: float = 0, unit: str = "") -> None:
+        now = self.engine.clock.monotonic()
+        began, first = self._progress.setdefault(what, (now, done))
+        rate = (done - first) / (now - began) if now - began > 0.5 else 0.0
+        self.engine.live(
+            Progress(
+                step=self.step,
+                host=self.host.name,
+                what=what,
+                done=done,
+                total=total,
+                unit=unit,
+                per_second=rate,
+            )
+        )
+
+    def waiting(self, what: str, limit: float) -> None:
+        self.engine.live(Waiting(step=self.step, host=self.host.name, what=what, limit=limit))
+
+    # ── people ─────────────────────────────────────────────────────────────────────────────
+    async def ask(
+        self,
+        kind: QuestionKind,
+        text: str,
+        options: tuple[Option, ...] = (),
+        *,
+        default: str = "",
+        unattended: bool = False,
+    ) -> str:
+        with _Paused(self.deadline):
+            return await self.engine.desk.ask(
+                self.step, kind, text, options, default=default, unattended=unattended
+            )
+
+    async def ask_secret(self, text: str, label: str) -> Secret:
+        with _Paused(self.deadline):
+            return await self.engine.desk.ask_secret(self.step, text, label)
+
+    # ── commands ───────────────────────────────────────────────────────────────────────────
+    def _command(self, argv: Sequence[str], cwd: str | None) -> str:
+        text = shlex.join(argv)
+        return f"cd {shlex.quote(cwd)} && {text}" if cwd else text
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        host: Host | None = None,
+        stdin: bytes = b"",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+    ) -> Completed:
+        host = host or self.host
+        began = self.engine.clock.monotonic()
+        status: int | None = None
+        try:
+            done = await host.run(argv, stdin=stdin, cwd=cwd, env=env, timeout=timeout, sink=self.sink)
+            status = done.exit_status
+            return done
+        finally:
+            self._later(
+                Ran(
+                    step=self.step,
+                    attempt=self.attempt,
+                    host=host.name,
+                    command=self._command(argv, cwd),
+                    exit_status=status,
+                    seconds=round(self.engine.clock.monotonic() - began, 3),
+                )
+            )
+
+    async def job(
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        host: Host | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float = 3600.0,
+    ) -> Completed:
+        host = host or self.host
+        job = f"{self.engine.state.run}-{self.step}-{name}"
+        where = {"step": self.step, "attempt": self.attempt, "host": host.name}
+        began = self.engine.clock.monotonic()
+        await self.settled()
+        await self.engine.emit(JobStarted(job=job, command=self._command(argv, cwd), **where))
+        await jobs.start(host, job, argv, cwd=cwd, env=env, stdin=stdin)
+        tail = bytearray()
+
+        def sink(chunk: bytes) -> None:
+            self.sink(chunk)
+            tail.extend(chunk)
+            del tail[:-TAIL]
+
+        try:
+            status = await jobs.follow(host, job, sink, offset=0, timeout=timeout)
+        except (asyncio.CancelledError, TimeoutError):
+            if self.engine.leaving:
+                raise  # the job goes on; the journal knows it; a resumed run follows it
+            gone = await asyncio.shield(jobs.cancel(host, job, grace=10.0))
+            await self.engine.cancelled(self.step, host.name, gone, f"job {job}")
+            await self.engine.emit(JobEnded(job=job, exit_status=None, **where))
+            raise
+        if status.kind != "done":
+            await self.engine.emit(JobEnded(job=job, exit_status=None, **where))
+            raise OutcomeUnknown(
+                host.name,
+                f"Job {job} on {host.name} is gone without an exit status; outcome unknown.",
+                next="Look at what the checks say before running it again.",
+            )
+        await self.engine.emit(JobEnded(job=job, exit_status=status.exit_status, **where))
+        await jobs.remove(host, job)
+        self._later(
+            Ran(
+                command=self._command(argv, cwd),
+                exit_status=status.exit_status,
+                seconds=round(self.engine.clock.monotonic() - began, 3),
+                **where,
+            )
+        )
+        return Completed(status.exit_status, bytes(tail), b"")
+
+
+class _Paused:
+    """The step's limit stands still while a person is asked."""
+
+    def __init__(self, limit: asyncio.Timeout | None) -> None:
+        self._limit, self._left = limit, 0.0
+
+    def __enter__(self) -> None:
+        if self._limit and (when := self._limit.when()):
+            self._left = when - asyncio.get_running_loop().time()
+            self._limit.reschedule(None)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._limit and self._left and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._left)
