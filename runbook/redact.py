@@ -138,6 +138,7 @@ class _Matcher:
         self._weak = frozenset(weak)
         self._sorted = sorted(self._marks)
         self._longest = max(map(len, self._marks), default=0)
+        self._heads = {form[:length] for form in self._sorted for length in (1, 2)}
 
     def whole(self, text: bytes) -> bytes:
         """``text`` redacted; the very same object when no form is in it."""
@@ -164,7 +165,9 @@ class _Matcher:
             at = found.end()
 
     def _present(self, text: bytes) -> bool:
-        """Looking for each form is many times faster than one pattern of hundreds of branches."""
+        """In long text, looking for each form is far faster than a pattern of hundreds of branches."""
+        if self._pattern is not None and len(text) < 500:
+            return self._pattern.search(text) is not None
         return any(form in text for form in self._sorted)
 
     def _open(self, text: bytes, start: int) -> list[int]:
@@ -172,6 +175,8 @@ class _Matcher:
         next byte decides)."""
         positions = []
         for position in range(max(start, len(text) - self._longest), len(text)):
+            if text[position : position + 2] not in self._heads:
+                continue
             rest = text[position:]
             place = bisect_left(self._sorted, rest)
             if rest in self._weak:
