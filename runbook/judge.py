@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Protocol
 
 from runbook.check import Check, Finding
+from runbook.clock import Clock
+from runbook.context import Look
 from runbook.errors import CouldNotLook, HostError, RunbookError
-from runbook.events import CheckDone, Waiting
+from runbook.events import CheckDone, Live, Mode, Waiting
 from runbook.guide import CheckCall, Step
-from runbook.hosts.base import Machine
-
-if TYPE_CHECKING:
-    from runbook.engine import Engine
+from runbook.hosts.base import Host, Hosts, Machine
 
 #: seconds one look of a check may take before it counts as "could not look"
 ONE_LOOK = 120.0
 #: pauses between looks of a check that waits: growing, at most this
 LONGEST_PAUSE = 5.0
+
+
+
+class Checks(Protocol):
+    def check(self, name: str) -> Check: ...
+
+
+class Looker(Protocol):
+    """Whoever asks: a run's engine, or the command that runs checks by themselves."""
+
+    @property
+    def catalog(self) -> Checks: ...
+    @property
+    def hosts(self) -> Hosts: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def mode(self) -> Mode: ...
+    @property
+    def live(self) -> Callable[[Live], None]: ...
+
+    def look(self, step: Step, host: Host, on: tuple[Machine, ...]) -> Look: ...
+
+
 _TARGETS = {"production": "each production", "machines": "each machine", "backup": "backup"}
 
 
-def _machines(engine: Engine, call: CheckCall, check: Check, on: tuple[Machine, ...]) -> list[Machine]:
+def _machines(looker: Looker, call: CheckCall, check: Check, on: tuple[Machine, ...]) -> list[Machine]:
     target = call.on or check.on
     if target == "step":
         return list(on)
     if target == "once":
-        return engine.hosts.select("operator")
-    return engine.hosts.select(_TARGETS.get(target, target))
+        return looker.hosts.select("operator")
+    return looker.hosts.select(_TARGETS.get(target, target))
 
 
 async def judge(
-    engine: Engine,
+    looker: Looker,
     step: Step,
     attempt: int,
     phase: Any,
@@ -41,7 +64,7 @@ async def judge(
 ) -> AsyncIterator[CheckDone]:
     """Each check on each of its machines, machines side by side, checks one after the other."""
     for call in calls:
-        check = engine.catalog.check(call.name)
+        check = looker.catalog.check(call.name)
 
         def done(host: str, finding: Finding, seconds: float, call: CheckCall = call) -> CheckDone:
             return CheckDone(
@@ -56,36 +79,36 @@ async def judge(
                 evidence=finding.evidence,
                 required=call.required,
                 seconds=round(seconds, 3),
-                simulated=finding.simulated or engine.mode == "practice",
+                simulated=finding.simulated or looker.mode == "practice",
             )
 
         try:
-            machines = _machines(engine, call, check, on)
+            machines = _machines(looker, call, check, on)
         except CouldNotLook as error:
             yield done("-", Finding(verdict="unknown", expected=check.title, observed=str(error)), 0)
             continue
-        began = engine.clock.monotonic()
-        tasks = [asyncio.create_task(_patiently(engine, step, check, call, m, on)) for m in machines]
+        began = looker.clock.monotonic()
+        tasks = [asyncio.create_task(_patiently(looker, step, check, call, m, on)) for m in machines]
         try:
             for machine, task in zip(machines, tasks, strict=True):
-                yield done(machine.name, await task, engine.clock.monotonic() - began)
+                yield done(machine.name, await task, looker.clock.monotonic() - began)
         finally:
             for task in tasks:
                 task.cancel()
 
 
 async def _patiently(
-    engine: Engine, step: Step, check: Check, call: CheckCall, machine: Machine, on: tuple[Machine, ...]
+    looker: Looker, step: Step, check: Check, call: CheckCall, machine: Machine, on: tuple[Machine, ...]
 ) -> Finding:
     """Look until it passes or the call's ``within`` is over; the last finding counts."""
-    limit = engine.clock.monotonic() + (call.within or 0)
+    limit = looker.clock.monotonic() + (call.within or 0)
     pause = 0.2
     while True:
-        finding = await _look(engine, step, check, call, machine, on)
-        left = limit - engine.clock.monotonic()
+        finding = await _look(looker, step, check, call, machine, on)
+        left = limit - looker.clock.monotonic()
         if finding.verdict in ("pass", "warn") or left <= 0:
             return finding
-        engine.live(
+        looker.live(
             Waiting(step=step.id, host=machine.name, what=f"{check.title}: {finding.observed}", limit=left)
         )
         await asyncio.sleep(min(pause, left))
@@ -93,15 +116,15 @@ async def _patiently(
 
 
 async def _look(
-    engine: Engine, step: Step, check: Check, call: CheckCall, machine: Machine, on: tuple[Machine, ...]
+    looker: Looker, step: Step, check: Check, call: CheckCall, machine: Machine, on: tuple[Machine, ...]
 ) -> Finding:
     def unknown(text: str) -> Finding:
         return Finding(verdict="unknown", expected=check.title, observed=f"could not look: {text}")
 
     try:
         async with asyncio.timeout(ONE_LOOK):
-            host = await engine.hosts.open(machine.name)
-            return await check(engine.look(step, host, on), **call.args)
+            host = await looker.hosts.open(machine.name)
+            return await check(looker.look(step, host, on), **call.args)
     except TimeoutError:
         return unknown(f"no answer within {ONE_LOOK:.0f} s")
     except (CouldNotLook, HostError) as error:
