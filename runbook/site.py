@@ -1,11 +1,26 @@
 """The settings of one installation: ``runbook.toml`` -> Site. Typed; secrets only by reference.
 
-(load(), masked(), init: see below the types.)
+The types first; below them ``find``, ``load`` and ``masked``. A first file: see siteinit.py.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
 import msgspec
+from msgspec.structs import replace
+
+from runbook.errors import SiteError, UseError
+from runbook.sitecheck import Walk
+
+_FIRST = (
+    "Write a first one with `runbook site init`, or practise without: `runbook run GUIDE --mode practice`."
+)
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,3 +165,140 @@ class Site(_Table, frozen=True, kw_only=True):
     requests: Requests = Requests()
     #: names of people who may confirm, for the report
     operator: str = ""
+
+
+def load(path: Path, *, state: Path | None = None) -> Site:
+    """The settings in that file, its paths made absolute (relative ones start at the file's
+    folder). ``state`` is where known_hosts goes when none is named. Raises SiteError with every
+    problem; nothing is touched, no secret is looked up."""
+    path = _home(path).absolute()
+    data = _read(path)
+    found = Walk(SecretRef, lambda value: resolve_path(path, value)).problems(data, Site)
+    if found:
+        raise SiteError(str(path), found)
+    site = msgspec.convert(data, Site, strict=True)
+    return _absolute(site, path, state or state_folder(os.environ))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    def refused(text: str) -> SiteError:
+        return SiteError(str(path), [("the file", text)])
+
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise refused(f"cannot be read: {error.strerror}; `runbook site init` writes a first one") from None
+    except UnicodeDecodeError as error:
+        raise refused(f"is not UTF-8 text (byte {error.start})") from None
+    except RecursionError:
+        raise refused("is nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
+        raise refused(f"is not TOML: {error}") from None
+
+
+def resolve_path(site_path: Path, value: str) -> str:
+    """A path of the settings, absolute: ``~`` is this user's home, others start at the folder of
+    runbook.toml. An empty one stays empty."""
+    return str(site_path.parent / _home(value)) if value else ""
+
+
+def _home(value: str | Path) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # ~somebody who is not known here: taken as it stands
+        return Path(value)
+
+
+def _absolute(site: Site, path: Path, state: Path) -> Site:
+    def at(value: str) -> str:
+        return resolve_path(path, value)
+
+    def secret(ref: SecretRef) -> SecretRef:
+        return replace(ref, file=ref.file and at(ref.file), env_file=ref.env_file and at(ref.env_file))
+
+    def field(item: str | SecretRef) -> str | SecretRef:
+        return secret(item) if isinstance(item, SecretRef) else item
+
+    def request(one: Request | None) -> Request | None:
+        return one and replace(one, form={name: field(item) for name, item in one.form.items()})
+
+    machines, tofu, couchdb, requests = site.machines, site.tofu, site.couchdb, site.requests
+    known_hosts = at(machines.known_hosts) or str(state / f"known_hosts-{slug(site.name)}")
+    return replace(
+        site,
+        machines=replace(
+            machines, key=at(machines.key), ssh_config=at(machines.ssh_config), known_hosts=known_hosts
+        ),
+        platform=replace(site.platform, ca_file=at(site.platform.ca_file)),
+        tofu=replace(
+            tofu,
+            folder=at(tofu.folder),
+            program=at(tofu.program) if "/" in tofu.program else tofu.program,
+            var_files=tuple(map(at, tofu.var_files)),
+            secrets={name: secret(ref) for name, ref in tofu.secrets.items()},
+        ),
+        couchdb=replace(
+            couchdb,
+            password=secret(couchdb.password),
+            cookie=secret(couchdb.cookie),
+            secret=secret(couchdb.secret),
+        ),
+        backup=replace(site.backup, local=at(site.backup.local)),
+        requests=Requests(
+            admin_login=request(requests.admin_login),
+            course=request(requests.course),
+            user=request(requests.user),
+            upload=request(requests.upload),
+        ),
+    )
+
+
+def slug(name: str) -> str:
+    """A name fit for a file."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "site"
+
+
+def state_folder(env: Mapping[str, str], explicit: Path | None = None) -> Path:
+    """Where runs and the like are kept: ``--state``, RUNBOOK_STATE, $XDG_STATE_HOME/runbook."""
+    if explicit or env.get("RUNBOOK_STATE"):
+        return _home(explicit or env["RUNBOOK_STATE"]).absolute()
+    return _home(env.get("XDG_STATE_HOME") or "~/.local/state") / "runbook"
+
+
+def find(explicit: Path | None, env: Mapping[str, str], cwd: Path) -> Path:
+    """The settings to use: ``--site``, RUNBOOK_SITE, ./runbook.toml, then
+    $XDG_CONFIG_HOME/runbook/runbook.toml. Raises UseError naming the places looked at."""
+    for source, named in (("--site", explicit), ("RUNBOOK_SITE", env.get("RUNBOOK_SITE"))):
+        if named:
+            path = cwd / _home(named)
+            if path.is_file():
+                return path
+            raise UseError(f"There is no settings file {path} (from {source}).", next=_FIRST)
+    config = _home(env.get("XDG_CONFIG_HOME") or "~/.config")
+    places = [cwd / "runbook.toml", config / "runbook" / "runbook.toml"]
+    for path in places:
+        if path.is_file():
+            return path
+    raise UseError(f"No settings found: neither {places[0]} nor {places[1]} exists.", next=_FIRST)
+
+
+def masked(site: Site) -> dict[str, Any]:
+    """The settings as JSON values, for journal and screen. Secrets are not in a Site at all, only
+    their references, which are shown. ``from_record`` makes a Site of it again."""
+    return cast(dict[str, Any], _without_none(msgspec.to_builtins(site)))
+
+
+def from_record(data: Mapping[str, Any]) -> Site:
+    """The settings that a journal holds. Raises SiteError."""
+    try:
+        return msgspec.convert(data, Site, strict=True)
+    except msgspec.ValidationError as error:
+        raise SiteError("the journal's settings", [("site", str(error))]) from None
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_none(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return value
