@@ -26,6 +26,8 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from runbook.secrets import Secret
+
 #: values that everybody knows; see "weak secrets" above
 # fmt: off
 _DEFAULTS = frozenset((
@@ -54,7 +56,7 @@ class Redactor:
         self._weak: dict[bytes, bytes] = {}
         self._matcher = _Matcher({}, {})
 
-    def learn(self, value: str, label: str) -> None:
+    def learn(self, value: str, label: str) -> Secret:
         """From now on ``value`` is written as ``[secret label]``. Empty values are ignored."""
         mark = f"[secret {label}]".encode("utf-8", "replace")
         # of a key file every line is a secret of its own: programs re-wrap and indent them
@@ -71,6 +73,7 @@ class Redactor:
         forms[mark] = mark
         self._forms, self._weak = forms, weak
         self._matcher = _Matcher(forms, weak)
+        return Secret(value, label)
 
     def learn_login(self, user: str, password: str, label: str) -> None:
         """A password and its user: also ``user:password`` as one, for short passwords."""
