@@ -15,7 +15,7 @@ import msgspec
 import yaml
 
 from runbook.context import Look
-from runbook.docker import Engine, Fact, numbers, refuse, text
+from runbook.docker import Container, Engine, Fact, numbers, refuse, text
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Completed, Host
 
@@ -108,7 +108,14 @@ def parse_config(done: Completed) -> dict[str, Service]:
         raise refuse(done, "docker-compose config") from None
 
 
+def parse_hashes(done: Completed) -> dict[str, str]:
+    """``compose config --hash=*`` -> hash by service; empty when it does not say."""
+    pairs = [line.split() for line in text(done).splitlines()] if done.ok else []
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
 CONFIG = Fact((), parse_config, timeout=60.0)
+HASHES = Fact((), parse_hashes, timeout=60.0)
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,17 @@ class Project:
 
     async def services(self, host: Host) -> dict[str, Service]:
         return await CONFIG.ask(host, *self.argv("config"), cwd=self.folder)
+
+    async def outdated(self, host: Host, containers: Iterable[Container]) -> list[str]:
+        """Services whose container was made from another configuration than today's files."""
+        today = await HASHES.ask(host, *self.argv("config", "--hash=*"), cwd=self.folder)
+        return sorted(
+            {
+                one.service
+                for one in containers
+                if one.config_hash and today.get(one.service, one.config_hash) != one.config_hash
+            }
+        )
 
 
 def _names(done: Completed) -> list[str]:

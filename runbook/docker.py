@@ -101,6 +101,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     health: str = ""
     health_says: str = ""
     oom: bool = False
+    config_hash: str = ""  #: what compose made it from; compare with ``compose config --hash``
 
 
 _LABEL = "com.docker.compose."
@@ -128,6 +129,7 @@ def _container(raw: dict[str, Any]) -> Container | None:
         health="" if health.get("Status") in (None, "none") else health["Status"],
         health_says=(log[-1].get("Output") or "").strip(),
         oom=bool(state.get("OOMKilled")),
+        config_hash=labels.get(_LABEL + "config-hash", ""),
     )
 
 

@@ -1,0 +1,242 @@
+"""compose.up: start services with docker-compose and watch until they are steady.
+
+``up -d`` exiting 0 proves nothing (a service may die in a restart loop behind it), so the act ends
+well only when the containers themselves have been steady for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from runbook import compose, docker, steady
+from runbook.action import Outcome, Params, Plan, Probe
+from runbook.compose import Project, Service
+from runbook.context import Context, Look
+from runbook.docker import Container
+from runbook.errors import ActionFailed, CouldNotLook
+from runbook.hosts.base import Completed, Host
+from runbook.steady import Standing, Watch
+from runbook.troubles import SERVICES, Trouble, explain, last_lines
+from runbook.units import duration, parse_duration
+
+
+class UpParams(Params, frozen=True, kw_only=True):
+    """``services``: empty = all whose profile is on. ``once``: services that are meant to end with
+    exit status 0. ``timeout``: until all are steady, after the start; ``start_timeout``: for pulling
+    and starting. Steady is: unchanged for ``steady_for``, looked at every ``every``."""
+
+    services: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
+    timeout: str = "10m"
+    start_timeout: str = "30m"
+    steady_for: str = "6s"
+    every: str = "2s"
+
+    def __post_init__(self) -> None:
+        for text in (self.timeout, self.start_timeout, self.steady_for, self.every):
+            parse_duration(text)
+
+
+class Up:
+    scope = "per_host"
+    repeat = "probe_first"
+    params = UpParams
+    outputs = ()
+
+    async def probe(self, look: Look, params: UpParams) -> Probe:
+        """Satisfied when every wanted service is there, made from today's compose files, steady and
+        not unhealthy."""
+        project = await compose.find_project(look)
+        wanted = await _wanted(look, project, params)
+        watch = Watch(wanted, parse_duration(params.steady_for), once=params.once)
+        now = await docker.containers(look.host, project.name)
+        standings = watch.see(_time(), now)
+        # only worth the window when the first look finds nothing wrong
+        if all(one.container and one.container.status in ("running", "exited") for one in standings):
+            standings = await _follow(look.host, project, watch, params, limit=watch.window * 2)
+        old = await project.outdated(look.host, [one.container for one in standings if one.container])
+        remark = f"; made from another configuration: {', '.join(old)}" if old else ""
+        facts = ", ".join(_facts(standings)) or "no containers"
+        return Probe(
+            satisfied=steady.overall(standings) == "steady" and not old,
+            summary=steady.describe(standings) + remark,
+            evidence=f"docker inspect, project {project.name}: {facts}",
+        )
+
+    async def plan(self, look: Look, params: UpParams) -> Plan:
+        project = await compose.find_project(look)
+        known = await project.services(look.host)
+        wanted = compose.wanted(known, params.services, params.exclude)
+        if not wanted:
+            raise ActionFailed("No service is left to start. Nothing was done.", next="Correct the step.")
+        every = await docker.containers(look.host, None)
+        _refuse_taken_names(look.host, project, {name: known[name] for name in wanted}, every)
+        argv = project.argv("up", "-d", *wanted)
+        items = [f"in {project.folder}: {' '.join(argv)}"]
+        for name in wanted:
+            items.append(await _service_line(look.host, name, known, project, every))
+        if compose.WATCHTOWER in known:
+            items.append("watchtower: left out, it would replace images during the recovery")
+        others = sorted(
+            one.name for one in every if not (one.project == project.name and one.service in wanted)
+        )
+        items.append(f"other containers here: {', '.join(others) or 'none'}")
+        return Plan(
+            summary=f"start {', '.join(wanted)} on {look.host.name} and watch until steady",
+            items=tuple(items),
+            changes=f"creates and starts the containers of {', '.join(wanted)}",
+            data={"argv": argv, "folder": project.folder, "project": project.name, "services": list(wanted)},
+        )
+
+    async def act(self, context: Context, params: UpParams, plan: Plan) -> Outcome:
+        host, voice, data = context.host, context.voice, plan.data
+        wanted = tuple(data["services"])
+        before = await docker.containers(host, data["project"])
+        done = await voice.job(
+            data["argv"],
+            name=f"compose-up-{plan.digest()[:12]}",
+            cwd=data["folder"],
+            timeout=parse_duration(params.start_timeout),
+        )
+        watch = Watch(wanted, parse_duration(params.steady_for), once=params.once, before=before)
+        if not done.ok:
+            await _believe_the_world(context, watch, data["project"], done)
+        standings = await _until_steady(context, watch, data["project"], params)
+        voice.note(f"{host.name}: {steady.describe(standings)}", containers=_facts(standings))
+        return Outcome(summary=steady.describe(standings))
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _wanted(look: Look, project: Project, params: UpParams) -> tuple[str, ...]:
+    try:
+        return compose.wanted(await project.services(look.host), params.services, params.exclude)
+    except ActionFailed as error:
+        raise CouldNotLook(error.what, next=error.next) from None
+
+
+def _facts(standings: list[Standing]) -> list[str]:
+    return [
+        f"{one.container.name} {one.container.status} restarts={one.container.restarts}"
+        f" started={one.container.started} image={one.container.image}"
+        for one in standings
+        if one.container
+    ]
+
+
+async def _service_line(
+    host: Host, name: str, known: dict[str, Service], project: Project, every: list[Container]
+) -> str:
+    """``lms: image lms:1.2 (here); a container is there; also starts couchdb``"""
+    service = known[name]
+    parts = []
+    if service.image:
+        here = await docker.IMAGE.ask(host, service.image)
+        where = {True: "here", False: "to be pulled", None: "could not look whether it is here"}[here]
+        tag = service.image.rpartition("/")[2].partition(":")[2]
+        loose = "" if "@" in service.image or tag not in ("", "latest") else ", version NOT pinned"
+        parts.append(f"image {service.image} ({where}{loose})")
+    else:
+        parts.append("image is built here")
+    own = [one for one in every if one.project == project.name and one.service == name]
+    parts.append("a container is there" if own else "container is new")
+    if service.depends_on:
+        parts.append(f"also starts {', '.join(service.depends_on)}")
+    return f"{name}: {'; '.join(parts)}"
+
+
+def _refuse_taken_names(
+    host: Host, project: Project, services: dict[str, Service], every: list[Container]
+) -> None:
+    """Compose would fail on a container name that another project took; find it before."""
+    names = {one.container_name for one in services.values() if one.container_name}
+    for one in every:
+        if one.name in names and one.project != project.name:
+            owner = f"project {one.project} (in {one.folder})" if one.project else "no compose project"
+            raise ActionFailed(
+                f"{host.name}: the container name {one.name} is taken by a container of {owner},"
+                f" {one.status}; project {project.name} cannot start its own. Nothing was changed.",
+                next="If that is this platform under another project name, set platform.project in"
+                " runbook.toml (another name makes fresh, empty volumes); else remove it:"
+                f" docker rm -f {one.name}",
+            )
+
+
+async def _believe_the_world(context: Context, watch: Watch, project: str, done: Completed) -> None:
+    """``up`` did not exit 0: an error, unless all that was wanted runs all the same."""
+    host = context.host
+    standings = watch.see(_time(), await docker.containers(host, project))
+    status = "an unknown outcome" if done.exit_status is None else f"exit status {done.exit_status}"
+    if all(one.container and one.container.status == "running" for one in standings):
+        context.voice.note(f"{host.name}: docker-compose up ended with {status}, but all wanted services run")
+        return
+    said = (done.stdout + done.stderr).decode(errors="replace")
+    trouble = explain(said) or Trouble(f"It said: {last_lines(said, 3) or 'nothing'}", "Retry after mending.")
+    raise ActionFailed(
+        f"{host.name}: docker-compose up ended with {status}. {trouble.what}"
+        f" Now: {steady.describe(standings)}. Containers that were started stay.",
+        next=trouble.next,
+    )
+
+
+async def _follow(
+    host: Host, project: Project, watch: Watch, params: UpParams, limit: float
+) -> list[Standing]:
+    """Look again until the judgement is made or ``limit`` seconds passed."""
+    end = _time() + limit
+    while True:
+        await asyncio.sleep(parse_duration(params.every))
+        standings = watch.see(_time(), await docker.containers(host, project.name))
+        if steady.overall(standings) != "waiting" or _time() >= end:
+            return standings
+
+
+async def _until_steady(context: Context, watch: Watch, project: str, params: UpParams) -> list[Standing]:
+    """Look until all are steady; ActionFailed with cause and log lines when one fails or time is over."""
+    host, limit = context.host, parse_duration(params.timeout)
+    began = _time()
+    while True:
+        standings = watch.see(_time(), await docker.containers(host, project))
+        state = steady.overall(standings)
+        if state == "steady":
+            return standings
+        if state == "failing":
+            raise await _failure(host, standings, "")
+        for one in standings:  # a cause that restarting cannot cure need not be waited for
+            if one.container and one.restarts >= 2 and (await _logs(host, one.container))[1]:
+                raise await _failure(host, [one], "")
+        if _time() - began >= limit:
+            raise await _failure(host, standings, f" within {duration(limit)}")
+        left = [one for one in standings if one.state != "steady"]
+        context.voice.waiting(f"steady: {steady.describe(left)}", limit)
+        context.voice.progress("services steady", len(standings) - len(left), len(standings), "services")
+        await asyncio.sleep(parse_duration(params.every))
+
+
+async def _logs(host: Host, container: Container) -> tuple[str, Trouble | None]:
+    text = await docker.LOGS.ask(host, container.id)
+    return text, explain(text, SERVICES)
+
+
+async def _failure(host: Host, standings: list[Standing], when: str) -> ActionFailed:
+    """Names container, status, exit status, restarts, the known cause and the last log lines."""
+    bad = [one for one in standings if one.state == "failing"] or [
+        one for one in standings if one.state != "steady"
+    ]
+    texts, nexts = [], []
+    for one in bad:
+        texts.append(f"{one.service} is not steady{when}: {one.text}.")
+        if one.container:
+            log, cause = await _logs(host, one.container)
+            trouble = cause or (explain(one.container.error) if one.container.error else None)
+            if trouble:
+                texts.append(trouble.what)
+                nexts.append(trouble.next)
+            texts.append(f"Its last lines: {last_lines(log, 4) or 'none'}.")
+            nexts.append(f"The whole log: docker logs {one.container.name}.")
+    texts.append("The containers were left as they are.")
+    nexts.append("Mend the cause, then retry.")
+    return ActionFailed(f"{host.name}: {' '.join(texts)}", next=" ".join(dict.fromkeys(nexts)))
