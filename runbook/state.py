@@ -1,0 +1,479 @@
+"""What a run is now: the journal's records, folded.
+
+Pure: no clock, no files; the same records always give the same state. Front ends and the report
+read it, only apply() changes it. Times are the records' own text (UTC, ISO 8601).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from runbook.deviations import Deviation, deviation_of, remarks_of
+from runbook.events import (
+    ActEnded,
+    ActStarted,
+    Answered,
+    Asked,
+    AttemptStarted,
+    CancelConfirmed,
+    CancelRequested,
+    CheckDone,
+    How,
+    JobEnded,
+    JobStarted,
+    JournalRepaired,
+    Mode,
+    NoteAdded,
+    Noted,
+    Planned,
+    Probed,
+    Ran,
+    Record,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    RunVerdict,
+    Saved,
+    StepEnded,
+    Unknown,
+    Verdict,
+)
+from runbook.runtime import Times
+
+#: of one host in one attempt
+HostStatus = Literal["waiting", "planned", "running", "done", "failed", "unknown", "cancelled"]
+#: of a step: failed = its last attempt did not pass and nothing else was decided yet
+StepStatus = Literal["waiting", "running", "passed", "failed", "skipped", "overridden"]
+
+
+@dataclass(slots=True)
+class Command:
+    at: str
+    host: str
+    command: str
+    exit_status: int | None
+    seconds: float
+
+
+@dataclass(slots=True)
+class Job:
+    step: str
+    attempt: int
+    host: str
+    job: str
+    command: str
+    started_at: str
+    ended_at: str = ""
+    exit_status: int | None = None
+
+
+@dataclass(slots=True)
+class Note:
+    """A fact that an act put on record (Noted), or ``by`` a person (NoteAdded)."""
+
+    at: str
+    step: str
+    attempt: int
+    host: str
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    by: str = ""
+    kind: str = "note"
+
+
+@dataclass(slots=True)
+class HostState:
+    """One host in one attempt."""
+
+    name: str
+    status: HostStatus = "waiting"
+    probe: Probed | None = None
+    plan: Planned | None = None
+    ended: ActEnded | None = None
+    started_at: str = ""
+    ended_at: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """done, failed, unknown, cancelled; "" while it has not ended."""
+        return self.ended.outcome if self.ended else ""
+
+    @property
+    def summary(self) -> str:
+        return self.ended.summary if self.ended else self.probe.summary if self.probe else ""
+
+
+@dataclass(slots=True)
+class AttemptState:
+    """``hosts`` are those the attempt is for; ``checked_at`` goes with ``checks``."""
+
+    number: int
+    started_at: str
+    hosts: dict[str, HostState]
+    ended_at: str = ""
+    checks: list[CheckDone] = field(default_factory=list)
+    checked_at: list[str] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    cancels: list[CancelConfirmed] = field(default_factory=list)
+
+    def host(self, name: str) -> HostState:
+        found = self.hosts.get(name)
+        if found is None:
+            found = self.hosts[name] = HostState(name)
+        return found
+
+
+@dataclass(slots=True)
+class StepState:
+    """``attempts`` in order; ``ended`` is how it stands now (None again when it is tried anew)."""
+
+    id: str
+    started_at: str = ""
+    attempts: list[AttemptState] = field(default_factory=list)
+    ended: StepEnded | None = None
+    ended_at: str = ""
+    saved: dict[str, Any] = field(default_factory=dict)
+    looked_back: list[Probed] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.ended.verdict if self.ended else None
+
+    @property
+    def how(self) -> How | None:
+        return self.ended.how if self.ended else None
+
+    @property
+    def reason(self) -> str:
+        return self.ended.reason if self.ended else ""
+
+    @property
+    def done(self) -> bool:
+        """The run may go on after it."""
+        return self.status in ("passed", "skipped", "overridden")
+
+    @property
+    def status(self) -> StepStatus:
+        if self.ended is None:
+            return "running" if self.attempts else "waiting"
+        if self.ended.how == "skipped":
+            return "skipped"
+        if self.ended.how == "overridden":
+            return "overridden"
+        return "passed" if self.ended.verdict in ("pass", "warn") else "failed"
+
+    @property
+    def last(self) -> AttemptState | None:
+        return self.attempts[-1] if self.attempts else None
+
+    def attempt(self, number: int, at: str) -> AttemptState:
+        """That attempt; made when the journal never announced it."""
+        for found in reversed(self.attempts):
+            if found.number == number:
+                return found
+        made = AttemptState(number, at, {})
+        self.attempts.append(made)
+        return made
+
+
+@dataclass(slots=True)
+class Question:
+    """``void``: the program that asked it ended; it is asked anew, under another id."""
+
+    asked: Asked
+    asked_at: str
+    answered: Answered | None = None
+    answered_at: str = ""
+    void: bool = False
+
+
+@dataclass
+class RunState:
+    started: RunStarted | None = None
+    started_at: str = ""
+    ended: RunEnded | None = None
+    ended_at: str = ""
+    #: the newest record's time, number and hash
+    last_at: str = ""
+    #: the newest time at which the program was at work (a repair happens before it is again)
+    active_at: str = ""
+    seq: int = 0
+    head: str = ""
+    #: the step of the newest attempt
+    current: str = ""
+    steps: dict[str, StepState] = field(default_factory=dict)
+    questions: dict[str, Question] = field(default_factory=dict)
+    resumed: list[tuple[str, RunResumed]] = field(default_factory=list)
+    repaired: list[tuple[str, JournalRepaired]] = field(default_factory=list)
+    #: remarks of people, notes and issues
+    notes: list[Note] = field(default_factory=list)
+    #: what was saved, by step
+    saved: dict[str, dict[str, Any]] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    cancels: list[tuple[str, CancelRequested]] = field(default_factory=list)
+    #: type -> how many events of a newer program there are
+    unknown_events: dict[str, int] = field(default_factory=dict)
+    times: Times = field(default_factory=Times)
+    #: questions ever asked, of all sittings: the next one's number
+    questions_asked: int = 0
+
+    # ── identity ───────────────────────────────────────────────────────────────────────────
+    @property
+    def run(self) -> str:
+        return self.started.run if self.started else ""
+
+    @property
+    def title(self) -> str:
+        return self.started.title if self.started else ""
+
+    @property
+    def mode(self) -> Mode:
+        return self.started.mode if self.started else "practice"
+
+    @property
+    def guide(self) -> str:
+        """The resolved text."""
+        return self.started.guide if self.started else ""
+
+    @property
+    def guide_name(self) -> str:
+        return self.started.guide_name if self.started else ""
+
+    @property
+    def site(self) -> dict[str, Any]:
+        return self.started.site if self.started else {}
+
+    @property
+    def lab(self) -> str:
+        return self.started.lab if self.started else ""
+
+    @property
+    def simulated(self) -> tuple[str, ...]:
+        return self.started.simulated if self.started else ()
+
+    # ── how it stands ──────────────────────────────────────────────────────────────────────
+    @property
+    def verdict(self) -> RunVerdict | None:
+        return self.ended.verdict if self.ended else None
+
+    @property
+    def unfinished(self) -> bool:
+        """It can be resumed: it has begun and has no final verdict."""
+        return self.started is not None and self.verdict in (None, "stopped")
+
+    @property
+    def open_question(self) -> Question | None:
+        """The question that waits for an answer now."""
+        for question in reversed(self.questions.values()):
+            if question.answered is None and not question.void:
+                return question
+        return None
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The newest value saved under each name, by any step."""
+        return {name: value for values in self.saved.values() for name, value in values.items()}
+
+    def unfinished_jobs(self) -> list[Job]:
+        """Jobs that were started and whose end is not on record."""
+        return [job for job in self.jobs.values() if not job.ended_at]
+
+    @property
+    def deviations(self) -> list[Deviation]:
+        """What keeps the run from "passed": steps skipped, accepted against the checks, done by
+        hand, or without a verdict, as they stand now."""
+        found = (deviation_of(step) for step in self.steps.values())
+        return [deviation for deviation in found if deviation]
+
+    @property
+    def remarks(self) -> list[Deviation]:
+        """What a reader should know though it does not keep the run from "passed": warnings,
+        optional checks that did not pass, failed attempts, cancels, resumptions, repairs."""
+        return remarks_of(self)
+
+    # ── folding ────────────────────────────────────────────────────────────────────────────
+    def apply(self, record: Record) -> None:
+        event = record.event
+        fold = _FOLD.get(type(event))
+        if fold:
+            fold(self, event, record.at)
+        self.last_at, self.seq, self.head = record.at, record.seq, record.hash
+        if not isinstance(event, JournalRepaired):
+            self.active_at = record.at
+
+    def step(self, id: str) -> StepState:
+        found = self.steps.get(id)
+        if found is None:
+            found = self.steps[id] = StepState(id)
+        return found
+
+
+def replay(records: Iterable[Record]) -> RunState:
+    state = RunState()
+    for record in records:
+        state.apply(record)
+    return state
+
+
+def _run_started(state: RunState, event: RunStarted, at: str) -> None:
+    state.started, state.started_at = event, at
+    state.times.start(at)
+
+
+def _run_resumed(state: RunState, event: RunResumed, at: str) -> None:
+    state.times.resumed(state.active_at, at)
+    state.resumed.append((at, event))
+    state.ended, state.ended_at = None, ""
+    _questions_void(state)
+
+
+def _run_ended(state: RunState, event: RunEnded, at: str) -> None:
+    state.ended, state.ended_at = event, at
+    state.times.end(at)
+    _questions_void(state)
+
+
+def _questions_void(state: RunState) -> None:
+    for question in state.questions.values():
+        question.void = question.void or question.answered is None
+
+
+def _repaired(state: RunState, event: JournalRepaired, at: str) -> None:
+    state.repaired.append((at, event))
+
+
+def _attempt_started(state: RunState, event: AttemptStarted, at: str) -> None:
+    step = state.step(event.step)
+    if step.last and not step.last.ended_at:
+        step.last.ended_at = at
+    hosts = {name: HostState(name) for name in event.hosts}
+    step.attempts.append(AttemptState(event.attempt, at, hosts))
+    step.started_at = step.started_at or at
+    step.ended, step.ended_at = None, ""
+    state.current = event.step
+
+
+def _check_done(state: RunState, event: CheckDone, at: str) -> None:
+    attempt = state.step(event.step).attempt(event.attempt, at)
+    attempt.checks.append(event)
+    attempt.checked_at.append(at)
+
+
+def _probed(state: RunState, event: Probed, at: str) -> None:
+    step = state.step(event.step)
+    if event.phase == "resume":
+        step.looked_back.append(event)
+    else:
+        step.attempt(event.attempt, at).host(event.host).probe = event
+
+
+def _planned(state: RunState, event: Planned, at: str) -> None:
+    host = state.step(event.step).attempt(event.attempt, at).host(event.host)
+    host.plan = event
+    host.status = "planned"
+
+
+def _act_started(state: RunState, event: ActStarted, at: str) -> None:
+    host = state.step(event.step).attempt(event.attempt, at).host(event.host)
+    host.status, host.started_at = "running", at
+
+
+def _act_ended(state: RunState, event: ActEnded, at: str) -> None:
+    host = state.step(event.step).attempt(event.attempt, at).host(event.host)
+    host.status, host.ended, host.ended_at = event.outcome, event, at
+
+
+def _job_started(state: RunState, event: JobStarted, at: str) -> None:
+    known = state.jobs.get(event.job)
+    began = known.started_at if known and not known.ended_at else at
+    state.jobs[event.job] = Job(event.step, event.attempt, event.host, event.job, event.command, began)
+
+
+def _job_ended(state: RunState, event: JobEnded, at: str) -> None:
+    job = state.jobs.get(event.job)
+    if job:
+        job.ended_at, job.exit_status = at, event.exit_status
+
+
+def _ran(state: RunState, event: Ran, at: str) -> None:
+    commands = state.step(event.step).attempt(event.attempt, at).commands
+    commands.append(Command(at, event.host, event.command, event.exit_status, event.seconds))
+
+
+def _noted(state: RunState, event: Noted, at: str) -> None:
+    note = Note(at, event.step, event.attempt, event.host, event.text, event.data)
+    state.step(event.step).attempt(event.attempt, at).notes.append(note)
+
+
+def _note_added(state: RunState, event: NoteAdded, at: str) -> None:
+    state.notes.append(Note(at, event.step, 0, "", event.text, by=event.by, kind=event.kind))
+
+
+def _saved(state: RunState, event: Saved, at: str) -> None:
+    state.step(event.step).saved.update(event.values)
+    values = state.saved.pop(event.step, {})
+    state.saved[event.step] = values | event.values  # the newest last
+
+
+def _cancel_requested(state: RunState, event: CancelRequested, at: str) -> None:
+    state.cancels.append((at, event))
+
+
+def _cancel_confirmed(state: RunState, event: CancelConfirmed, at: str) -> None:
+    step = state.step(event.step)
+    number = step.last.number if step.last else 1
+    step.attempt(number, at).cancels.append(event)
+
+
+def _step_ended(state: RunState, event: StepEnded, at: str) -> None:
+    step = state.step(event.step)
+    step.ended, step.ended_at = event, at
+    step.started_at = step.started_at or at
+    if step.last and not step.last.ended_at:
+        step.last.ended_at = at
+
+
+def _asked(state: RunState, event: Asked, at: str) -> None:
+    state.questions[event.id] = Question(event, at)
+    state.questions_asked += 1
+    state.times.asked(event.id, at)
+
+
+def _answered(state: RunState, event: Answered, at: str) -> None:
+    question = state.questions.get(event.id)
+    if question and question.answered is None:
+        question.answered, question.answered_at = event, at
+        state.times.answered(event.id, at)
+
+
+def _unknown(state: RunState, event: Unknown, at: str) -> None:
+    state.unknown_events[event.type] = state.unknown_events.get(event.type, 0) + 1
+
+
+_FOLD: dict[type, Callable[[RunState, Any, str], None]] = {
+    RunStarted: _run_started,
+    RunResumed: _run_resumed,
+    RunEnded: _run_ended,
+    JournalRepaired: _repaired,
+    AttemptStarted: _attempt_started,
+    CheckDone: _check_done,
+    Probed: _probed,
+    Planned: _planned,
+    ActStarted: _act_started,
+    ActEnded: _act_ended,
+    JobStarted: _job_started,
+    JobEnded: _job_ended,
+    Ran: _ran,
+    Noted: _noted,
+    NoteAdded: _note_added,
+    Saved: _saved,
+    CancelRequested: _cancel_requested,
+    CancelConfirmed: _cancel_confirmed,
+    StepEnded: _step_ended,
+    Asked: _asked,
+    Answered: _answered,
+    Unknown: _unknown,
+}
