@@ -1,0 +1,102 @@
+"""Are Docker and docker-compose there, and are the platform's services steady?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from runbook import compose, docker
+from runbook.check import Finding, check
+from runbook.context import Look
+from runbook.errors import ActionFailed, CouldNotLook
+from runbook.steady import LOOKS, Watch, describe, overall
+from runbook.units import duration, parse_duration
+
+
+@check("Docker and compose work here", on="step")
+async def installed(look: Look) -> Finding:
+    """docker-compose of either version, one the engine can work with; the daemon answers."""
+    expected = "docker-compose 1 or 2 and an engine that fits it"
+    found = await compose.detect(look.host)
+    if found is None:
+        return Finding(
+            verdict="fail",
+            expected=expected,
+            observed="neither 'docker compose' nor 'docker-compose' is there",
+        )
+    try:
+        engine = await docker.ENGINE.ask(look.host)
+    except CouldNotLook as error:  # the daemon's silence is the answer to this question
+        return Finding(verdict="fail", expected=expected, observed=error.what, evidence=error.next)
+    fatal, remark = compose.misfit(found, engine)
+    return Finding(
+        verdict="fail" if fatal else "warn" if remark else "pass",
+        expected=expected,
+        observed=f"{found}, engine {engine.version}" + (f"; {remark}" if remark else ""),
+    )
+
+
+@check("The compose file is where it should be", on="step")
+async def file_found(look: Look) -> Finding:
+    expected = "a compose file in the unpacked platform"
+    try:
+        folder, files = await compose.find_files(look)
+    except CouldNotLook as error:
+        return Finding(verdict="fail", expected=expected, observed=error.what)
+    return Finding(verdict="pass", expected=expected, observed=f"{folder}: {', '.join(files)}")
+
+
+@check("Services are steady", on="step")
+async def steady(look: Look, services: str = "", over: str = "6s", once: str = "") -> Finding:
+    """Running, with the same start time and restart count over the whole of ``over``, and not
+    unhealthy. ``services``: names with commas; empty = all that compose would start."""
+    project, wanted = await _project(look, services)
+    window = parse_duration(over)
+    watch = Watch(wanted, window, once=_list(once))
+    clock = asyncio.get_running_loop().time
+    standings = watch.see(clock(), await docker.containers(look.host, project.name))
+    for _ in range(LOOKS - 1):
+        await asyncio.sleep(window / (LOOKS - 1))
+        standings = watch.see(clock(), await docker.containers(look.host, project.name))
+    state = overall(standings)
+    return Finding(
+        verdict="pass" if state == "steady" else "fail",
+        expected=f"{', '.join(wanted)}: running unchanged for {duration(window)}",
+        observed=describe(standings),
+        evidence=f"{LOOKS} looks with docker inspect, project {project.name}",
+    )
+
+
+@check("Services are healthy", on="step")
+async def healthy(look: Look, services: str = "") -> Finding:
+    """What Docker's own health checks say now; a service without one can only be seen running."""
+    project, wanted = await _project(look, services)
+    found = await docker.containers(look.host, project.name)
+    words, bad, blind = [], False, False
+    for name in wanted:
+        own = [one for one in found if one.service == name]
+        for one in own:
+            said = one.health or "no health check"
+            words.append(f"{name} {one.status}, {said}{f': {one.health_says}' if one.health_says else ''}")
+            bad |= one.status != "running" or one.health not in ("", "healthy")
+            blind |= not one.health
+        if not own:
+            words.append(f"{name} no container")
+            bad = True
+    return Finding(
+        verdict="fail" if bad else "warn" if blind else "pass",
+        expected=f"{', '.join(wanted)}: running and healthy",
+        observed="; ".join(words),
+    )
+
+
+def _list(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+async def _project(look: Look, services: str) -> tuple[compose.Project, tuple[str, ...]]:
+    project = await compose.find_project(look)
+    known = await project.services(look.host)
+    try:
+        return project, compose.wanted(known, _list(services), ())
+    except ActionFailed as error:
+        raise CouldNotLook(error.what, next=error.next) from None
