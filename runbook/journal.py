@@ -75,7 +75,8 @@ class Journal:
     def create(cls, folder: Path, clock: Clock, redactor: Redactor) -> Journal:
         """A new run's folder (mode 0700) and empty journal (0600). Raises StateError."""
         try:
-            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for parent in (folder.parent.parent, folder.parent):
+                parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700)
             lock = Lock(folder / "journal.lock")
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
