@@ -13,20 +13,27 @@ from typing import Any
 import msgspec
 from tabulate import tabulate
 
-from runbook import catalog
+from runbook import catalog, journal
+from runbook import site as sites
+from runbook.calls import CheckCall, parse_call
 from runbook.clock import Clock
 from runbook.context import Look
 from runbook.errors import EXIT_FAILED, EXIT_OK, UseError
 from runbook.events import CheckDone, Live, Mode
-from runbook.guide import CheckCall, Step, parse_call
+from runbook.guide import Step
+from runbook.guidefile import Section
 from runbook.hosts.base import Host, Machine
 from runbook.hosts.registry import SiteHosts
 from runbook.judge import Checks, judge
+from runbook.redact import Redactor
 from runbook.secrets import Secret, SecretStore
 from runbook.site import Site
 from runbook.state import replay
-from runbook.text import Redactor, printable
+from runbook.text import printable
 from runbook.workbench import Workbench
+
+#: the step that stands for "by themselves" is in no file
+_NOWHERE = Section("", "", 0, "", "", {}, ())
 
 
 def _nothing(live: Live) -> None:
@@ -90,7 +97,7 @@ async def _run(bench: Workbench, calls: list[CheckCall], run: str) -> list[Check
         if not sys.stdin.isatty():
             raise UseError(f"{label} is asked for, and this is not a terminal.")
         typed = await asyncio.to_thread(getpass.getpass, f"{text}: ")
-        return redactor.learn(typed, label)
+        return Secret(typed, label)
 
     async def accept_key(host: str, fingerprint: str) -> bool:
         return False  # checks by themselves never trust a new machine
@@ -100,7 +107,7 @@ async def _run(bench: Workbench, calls: list[CheckCall], run: str) -> list[Check
     looker = _Looker(
         site, mode, hosts, SecretStore(learn=redactor.learn, ask=ask), saved, folder, bench.clock
     )
-    step = Step(id="check", title="Checks", prose="", on="each production", line=0)
+    step = Step("check", "Checks", "", on="each production", section=_NOWHERE)
     try:
         on = tuple(m for m in hosts.machines() if m.role == "production")
         return [done async for done in judge(looker, step, 0, "after", calls, on)]
@@ -110,16 +117,7 @@ async def _run(bench: Workbench, calls: list[CheckCall], run: str) -> list[Check
 
 def _world(bench: Workbench, run: str) -> tuple[Site, Mode, Mapping[str, Mapping[str, Any]], Path]:
     if run:
-        from runbook import journal, site
-
         folder = bench.folder(run)
         state = replay(journal.read(folder))
-        return site.from_masked(state.site), state.mode, state.saved, folder
-    if bench.site_path is None:
-        raise UseError(
-            "Checks need the settings of your installation.",
-            next="`runbook site init` makes a first runbook.toml; `--run RUN` takes a run's.",
-        )
-    from runbook import site
-
-    return site.load(bench.site_path), "recovery", {}, bench.state
+        return sites.from_record(state.site), state.mode, state.saved, folder
+    return bench.settings(), "recovery", {}, bench.state

@@ -11,8 +11,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runbook import __version__
 from runbook.errors import (
@@ -20,11 +21,14 @@ from runbook.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_UNKNOWN,
-    EXIT_USE,
     EXIT_WAITS,
     RunbookError,
     UseError,
 )
+
+if TYPE_CHECKING:
+    from runbook.session import Session
+    from runbook.workbench import Workbench
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -52,14 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def state_folder(explicit: str | None) -> Path:
-    """Where runs are kept: --state, RUNBOOK_STATE, $XDG_STATE_HOME/runbook, ~/.local/state/runbook."""
-    if chosen := explicit or os.environ.get("RUNBOOK_STATE"):
-        return Path(chosen).expanduser().absolute()
-    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser().absolute() / "runbook"
-
-
 # ── the words ──────────────────────────────────────────────────────────────────────────────
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -71,13 +67,14 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument("--version", action="version", version=f"runbook {__version__}")
-    parser.add_argument("--state", help="folder of the runs (RUNBOOK_STATE)")
-    parser.add_argument("--site", help="settings file (RUNBOOK_SITE, ./runbook.toml)")
-    parser.set_defaults(command=_tui, guide=None)
+    parser.add_argument("--state", type=Path, help="folder of the runs (RUNBOOK_STATE)")
+    parser.add_argument("--site", type=Path, help="settings file (RUNBOOK_SITE, ./runbook.toml)")
+    parser.set_defaults(command=_tui, guide=None, mode=None)
     words = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     tui = words.add_parser("tui", help="the terminal app")
     tui.add_argument("guide", nargs="?")
+    tui.add_argument("--mode", choices=["practice", "drill", "recovery"], help="start the guide at once")
     tui.set_defaults(command=_tui)
 
     guide = words.add_parser("guide", help="list, show or check guides").add_subparsers(required=True)
@@ -92,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     site = words.add_parser("site", help="make, check or show the settings").add_subparsers(required=True)
     init = site.add_parser("init", help="write a first runbook.toml")
     init.add_argument("-o", "--out", default="runbook.toml")
-    init.add_argument("--tofu-json", help="output of `tofu output -json`, or - for stdin")
+    init.add_argument("--tofu-json", help="file with the output of `tofu output -json`")
     init.add_argument("--env-file", help="the platform's .env")
     init.add_argument("--checkout", help="folder of the platform's checkout")
     init.set_defaults(command=_site_init)
@@ -141,29 +138,29 @@ def _guide_list(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     found = _workbench(args).guides()
-    print(tabulate([(g.name, g.title, ", ".join(g.modes)) for g in found], headers=("name", "title", "modes")))
+    print(
+        tabulate([(g.name, g.title, ", ".join(g.modes)) for g in found], headers=("name", "title", "modes"))
+    )
     return EXIT_OK
 
 
 def _guide_show(args: argparse.Namespace) -> int:
     from runbook import guide
 
-    print(guide.resolve(guide.load(args.guide)).text)
+    print(guide.load(args.guide).text)
     return EXIT_OK
 
 
 def _guide_check(args: argparse.Namespace) -> int:
-    from runbook import catalog, guide
+    from runbook import catalog, guide, guidecheck
     from runbook.errors import GuideError
 
     problems: list[tuple[str, int, str]] = []
     for file in args.files:
-        try:
-            found = guide.resolve(guide.load(file))
-            guide.check(found, catalog)
-            print(f"{file}: {len(found.steps)} steps, all well")
-        except GuideError as error:
-            problems += error.problems
+        found = guidecheck.check_file(guide.find(file), catalog)
+        problems += found
+        if not found:
+            print(f"{file}: all well")
     if problems:
         raise GuideError(problems)
     return EXIT_OK
@@ -172,26 +169,21 @@ def _guide_check(args: argparse.Namespace) -> int:
 def _site_init(args: argparse.Namespace) -> int:
     from runbook import siteinit
 
-    tofu_json = sys.stdin.read() if args.tofu_json == "-" else None
-    if args.tofu_json and args.tofu_json != "-":
-        tofu_json = Path(args.tofu_json).read_text()
-    siteinit.init(
+    hints = siteinit.init(
         Path(args.out),
-        tofu_json=tofu_json,
+        tofu_json=Path(args.tofu_json) if args.tofu_json else None,
         env_file=Path(args.env_file) if args.env_file else None,
         checkout=Path(args.checkout) if args.checkout else None,
     )
     print(args.out)
-    print("Look it over, set what is marked, then: runbook site check", file=sys.stderr)
+    for hint in hints:
+        print(f"look at: {hint}", file=sys.stderr)
+    print("Then: runbook site check", file=sys.stderr)
     return EXIT_OK
 
 
 def _site_check(args: argparse.Namespace) -> int:
-    from runbook import site
-
-    path = _need_site(args)
-    found = site.load(path)
-    print(f"{path}: {found.name}: all well")
+    print(f"{_workbench(args).settings().name}: all well")
     return EXIT_OK
 
 
@@ -200,21 +192,21 @@ def _site_show(args: argparse.Namespace) -> int:
 
     from runbook import site
 
-    shown = msgspec.json.format(msgspec.json.encode(site.masked(site.load(_need_site(args)))))
+    shown = msgspec.json.format(msgspec.json.encode(site.masked(_workbench(args).settings())))
     print(shown.decode())
     return EXIT_OK
 
 
 # ── runs ───────────────────────────────────────────────────────────────────────────────────
 def _run(args: argparse.Namespace) -> int:
-    async def open_run() -> object:
+    async def open_run() -> Session:
         return await _workbench(args).start(args.guide, args.mode, args.name, _narrate)
 
     return _drive(args, open_run)
 
 
 def _resume(args: argparse.Namespace) -> int:
-    async def open_run() -> object:
+    async def open_run() -> Session:
         bench = _workbench(args)
         return await bench.resume(bench.folder(args.run).name, _narrate)
 
@@ -225,13 +217,12 @@ def _narrate(text: str) -> None:
     print(f"Waiting for {text} …", file=sys.stderr, flush=True)
 
 
-def _drive(args: argparse.Namespace, open_run: Callable[[], object]) -> int:
+def _drive(args: argparse.Namespace, open_run: Callable[[], Awaitable[Session]]) -> int:
     from runbook.headless import PlainFront
-    from runbook.session import Session, operator
+    from runbook.session import operator
 
     async def drive() -> int:
-        session = await open_run()  # type: ignore[misc]
-        assert isinstance(session, Session)
+        session = await open_run()
         front = PlainFront(session.guide, operator(session.site), yes=args.yes, output=args.output)
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
@@ -313,35 +304,27 @@ def _check(args: argparse.Namespace) -> int:
 def _tui(args: argparse.Namespace) -> int:
     from tui.app import run
 
-    return run(_workbench(args), args.guide)
+    return run(_workbench(args), args.guide, args.mode)
 
 
 def _lab(args: argparse.Namespace) -> int:
     from runbook.lab.cli import main as lab_main
 
-    return lab_main(args.rest, state_folder(args.state))
+    return lab_main(args.rest, _state(args))
 
 
 # ── shared ─────────────────────────────────────────────────────────────────────────────────
-def _workbench(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _state(args: argparse.Namespace) -> Path:
     from runbook import site
+
+    return site.state_folder(os.environ, args.state)
+
+
+def _workbench(args: argparse.Namespace) -> Workbench:
     from runbook.workbench import Workbench
 
-    return Workbench(
-        state_folder(args.state), site.find(args.site), backup=getattr(args, "backup", "") or ""
-    )
+    return Workbench(_state(args), args.site, backup=getattr(args, "backup", ""))
 
-
-def _need_site(args: argparse.Namespace) -> Path:
-    from runbook import site
-
-    found = site.find(args.site)
-    if found is None:
-        raise UseError("There is no runbook.toml.", next="`runbook site init` makes a first one.")
-    return found
-
-
-__all__ = ["EXIT_USE", "main", "state_folder"]
 
 if __name__ == "__main__":
     sys.exit(main())

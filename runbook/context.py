@@ -60,7 +60,11 @@ class Voice(Protocol):
     """How an act speaks: into the journal, the output file and the progress channel."""
 
     attempt: int
-    sink: Sink  #: raw bytes into the attempt's output file (redacted) and onto the screen
+
+    @property
+    def sink(self) -> Sink:
+        """Takes raw bytes: into the attempt's output file, redacted, and onto the screen."""
+        ...
 
     def say(self, line: str) -> None:
         """A line of our own into the output."""

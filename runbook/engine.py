@@ -10,15 +10,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from runbook.action import Action, Plan, Probe
-from runbook.desk import Desk
 from runbook.check import Check
 from runbook.clock import Clock
 from runbook.context import Context, Look, Secrets
+from runbook.desk import Desk
 from runbook.errors import ActionFailed, CouldNotLook, HostError, OutcomeUnknown, RunbookError, TimedOut
 from runbook.events import (
     ActEnded,
@@ -48,9 +48,9 @@ from runbook.hosts import jobs
 from runbook.hosts.base import Host, Hosts, Machine
 from runbook.journal import Journal
 from runbook.judge import judge
+from runbook.redact import Redactor
 from runbook.site import Site
 from runbook.state import RunState
-from runbook.text import Redactor
 from runbook.units import duration
 from runbook.voice import AttemptVoice
 
@@ -60,6 +60,9 @@ SIDE_BY_SIDE = 10
 PLAN_STALE_AFTER = 30.0
 #: how long a job that was found running may go on when a run is resumed
 JOB_LIMIT = 4 * 3600.0
+
+
+Outcomes = Literal["done", "failed", "unknown", "cancelled"]
 
 
 class Catalog(Protocol):
@@ -384,9 +387,7 @@ class Engine:
                 raise _Stop(f"stopped at the plan of step {step.id}")
             if choice == "skip":
                 reason = await self.desk.ask(step.id, "text", f"Why is step {step.id} skipped?")
-                await self._end_step(
-                    step, attempt, "unknown", "skipped", reason=reason, by=self.desk.last_by
-                )
+                await self._end_step(step, attempt, "unknown", "skipped", reason=reason, by=self.desk.last_by)
                 return None
             if self.clock.monotonic() - made_at < PLAN_STALE_AFTER:
                 return plans
@@ -461,7 +462,8 @@ class Engine:
     ) -> str:
         """One host's act, on the record. Returns the problem, or "" when it ended well."""
         await self.emit(ActStarted(step=step.id, attempt=attempt, host=name, digest=plan.digest()))
-        outcome, summary, then = "failed", "", ""
+        outcome: Outcomes = "failed"
+        summary, then = "", ""
         voice: AttemptVoice | None = None
         try:
             host = await self.hosts.open(name)
@@ -566,6 +568,21 @@ class Engine:
 
     async def cancelled(self, step: str, host: str, gone: bool | None, detail: str) -> None:
         await self.emit(CancelConfirmed(step=step, host=host, gone=gone, detail=detail))
+
+    async def accept_key(self, host: str, fingerprint: str) -> bool:
+        """First contact with a machine: a person compares its fingerprint."""
+        choice = await self.desk.ask(
+            self.state.current,
+            "host_key",
+            f"{host} is not known yet. Its host key's fingerprint is {fingerprint}. "
+            "Compare it with the machine's console.",
+            (
+                Option("accept", "It is the same: trust it", "kept in this site's known_hosts"),
+                Option("refuse", "Do not connect", "nothing is sent to it"),
+            ),
+            default="refuse",
+        )
+        return choice == "accept"
 
     async def recheck(self, step: Step) -> list[CheckDone]:
         """The step's checks again, read-only and off the record."""

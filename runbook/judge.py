@@ -20,7 +20,6 @@ ONE_LOOK = 120.0
 LONGEST_PAUSE = 5.0
 
 
-
 class Checks(Protocol):
     def check(self, name: str) -> Check: ...
 

@@ -18,15 +18,15 @@ from runbook.front import FrontEnd
 from runbook.guide import Guide
 from runbook.hosts.registry import SiteHosts
 from runbook.journal import Journal
+from runbook.redact import Redactor
 from runbook.secrets import Secret, SecretStore
 from runbook.site import Site
 from runbook.state import RunState
-from runbook.text import Redactor
 
 
-def operator(site: Site) -> str:
+def operator(site: Site | None) -> str:
     """Who is at this keyboard, as the journal names them."""
-    return site.operator or getpass.getuser()
+    return (site.operator if site else "") or getpass.getuser()
 
 
 def this_pc() -> str:
@@ -73,8 +73,8 @@ class Session:
         def live(what: Live) -> None:
             front.live(what)
 
-        desk = Desk(front, emit, self.redactor.learn, count=self.state.questions_asked)
         secrets = SecretStore(learn=self.redactor.learn, ask=ask_secret)
+        desk = Desk(front, emit, secrets.learn, count=self.state.questions_asked)
         self._hosts = SiteHosts(
             self.site, lambda: self.state.outputs, jobs_dir=self.folder / "jobs", accept_key=accept_key
         )

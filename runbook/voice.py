@@ -75,9 +75,7 @@ class AttemptVoice:
         await asyncio.gather(*pending)
 
     def note(self, text: str, **data: Any) -> None:
-        self._later(
-            Noted(step=self.step, attempt=self.attempt, host=self.host.name, text=text, data=data)
-        )
+        self._later(Noted(step=self.step, attempt=self.attempt, host=self.host.name, text=text, data=data))
 
     def progress(self, what: str, done: float, total: float = 0, unit: str = "") -> None:
         now = self.engine.clock.monotonic()
@@ -164,7 +162,7 @@ class AttemptVoice:
     ) -> Completed:
         host = host or self.host
         job = f"{self.engine.state.run}-{self.step}-{name}"
-        where = {"step": self.step, "attempt": self.attempt, "host": host.name}
+        where: dict[str, Any] = {"step": self.step, "attempt": self.attempt, "host": host.name}
         began = self.engine.clock.monotonic()
         await self.settled()
         await self.engine.emit(JobStarted(job=job, command=self._command(argv, cwd), **where))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runbook import __version__, catalog, guide as guides, journal, site as sites
+from msgspec.structs import replace
+
+from runbook import __version__, catalog, guidecheck
+from runbook import guide as guides
+from runbook import runs as run_folders
+from runbook import site as sites
 from runbook.clock import Clock, SystemClock
-from runbook.errors import RunbookError, StateError, UseError
+from runbook.errors import GuideError, RunbookError, StateError, UseError
 from runbook.events import Mode, RunStarted
-from runbook.journal import Journal, RunSummary
-from runbook.report import json as report_json, markdown as report_markdown
+from runbook.journal import Journal
+from runbook.redact import Redactor
+from runbook.runs import RunSummary
 from runbook.session import Session, operator, this_pc
 from runbook.site import Contact, Site
 from runbook.state import RunState, replay
-from runbook.text import Redactor
 
 SIMULATED = (
     "the machines, their SSH servers, docker and compose, CouchDB, LMS, Studio, Caddy and DNS are the "
@@ -53,49 +58,48 @@ class Workbench:
 
     def runs(self) -> list[RunSummary]:
         """Newest first."""
-        return journal.runs(self.state)
+        return run_folders.runs(self.state)
 
-    def _site(self) -> Site | None:
-        return sites.load(self.site_path) if self.site_path else None
+    def settings(self) -> Site:
+        """The site of drills and recoveries. Raises UseError, SiteError."""
+        return sites.load(sites.find(self.site_path, os.environ, Path.cwd()), state=self.state)
+
+    def _known_site(self) -> Site | None:
+        try:
+            return self.settings()
+        except RunbookError:
+            return None
 
     @property
     def site_problem(self) -> str:
         """Why drill and recovery cannot start; empty when they can."""
         try:
-            return "" if self._site() else "No runbook.toml yet: `runbook site init` makes a first one."
+            self.settings()
         except RunbookError as error:
             return str(error)
+        return ""
 
     @property
     def site_name(self) -> str:
-        try:
-            found = self._site()
-        except RunbookError:
-            return ""
-        return found.name if found else ""
+        site = self._known_site()
+        return site.name if site else ""
 
     def contacts(self) -> tuple[Contact, ...]:
-        try:
-            found = self._site()
-        except RunbookError:
-            return ()
-        return found.contacts if found else ()
+        site = self._known_site()
+        return site.contacts if site else ()
 
     @property
     def operator(self) -> str:
-        try:
-            found = self._site()
-        except RunbookError:
-            found = None
-        return operator(found) if found else ""
+        return operator(self._known_site())
 
     # ── starting and going on ──────────────────────────────────────────────────────────────
     async def start(
         self, guide: str, mode: Mode, name: str = "", on_wait: Callable[[str], None] = _quiet
     ) -> Session:
         """A new run. Everything is read and refused before anything is touched."""
-        plan = guides.resolve(guides.load(guide))
-        guides.check(plan, catalog)
+        plan = guides.load(guide)
+        if problems := guidecheck.check(plan, catalog):
+            raise GuideError(problems)
         if mode not in plan.modes:
             raise UseError(
                 f"The guide {plan.name} is not made for {mode}.", next=f"Its modes: {', '.join(plan.modes)}."
@@ -104,25 +108,20 @@ class Workbench:
         if mode == "practice":
             on_wait("the practice lab: four machines are started on this PC")
             lab_id, site_path = await self._lab(fresh=True)
-        elif self.site_path is None:
-            raise UseError(
-                f"A {mode} needs the settings of your installation.",
-                next="`runbook site init` makes a first runbook.toml; `--site FILE` names another.",
-            )
+            site = sites.load(site_path, state=self.state)
         else:
-            site_path = self.site_path
-        site = sites.load(site_path)
+            site = self.settings()
         if self.backup:
-            site = sites.with_backup(site, self.backup)
+            site = replace(site, backup=replace(site.backup, id=self.backup))
         redactor = Redactor()
-        run = journal.new_run_id(self.state, plan.name, mode, self.clock, name)
+        run = run_folders.new_run_id(self.state, plan.name, mode, self.clock, name)
         folder = self.state / "runs" / run
         book = Journal.create(folder, self.clock, redactor)
         started = RunStarted(
             run=run,
             guide=plan.text,
             guide_name=plan.name,
-            guide_sha256=hashlib.sha256(plan.text.encode()).hexdigest(),
+            guide_sha256=plan.sha256,
             title=plan.title,
             site=sites.masked(site),
             mode=mode,
@@ -157,7 +156,7 @@ class Workbench:
                         next="Start a new practice run.",
                     )
             plan = guides.parse(state.guide, name=state.guide_name)
-            site = sites.from_masked(state.site)
+            site = sites.from_record(state.site)
         except BaseException:
             await book.close()
             raise
@@ -183,3 +182,15 @@ class Workbench:
             near = ", ".join(summary.id for summary in known[:5]) or "none"
             raise UseError(f"There is no run {run}.", next=f"The newest are: {near}.")
         return self.state / "runs" / run
+
+    def report(self, run: str, form: str = "md") -> str:
+        """The drill report of a run: Markdown ("md") or JSON ("json")."""
+        from runbook import report
+
+        return report.text(self.folder(run), form)
+
+    def save_report(self, run: str) -> list[Path]:
+        """Write the report's files into the run's folder; their paths."""
+        from runbook import report
+
+        return report.save(self.folder(run))
