@@ -1,0 +1,220 @@
+"""Big files over SSH: through one channel into ``NAME.part``, going on where a transfer stopped,
+compared by SHA-256, then renamed. The target is the old file or the whole new one, never a mix.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import posixpath
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from runbook.errors import HostError, OutcomeUnknown, TimedOut, Unreachable
+from runbook.hosts.base import Tick
+from runbook.hosts.channel import complaint
+from runbook.hosts.files import SUM, absolute, find_sum, script
+from runbook.hosts.localfiles import part_of
+
+if TYPE_CHECKING:
+    from runbook.hosts.ssh import SshHost
+
+T = TypeVar("T")
+#: what one write on a channel moves best (measured)
+BLOCK = 256 * 1024
+#: seconds without a byte moving
+STALL = 300.0
+#: seconds for hashing a file there
+_HASHING = 3600.0
+_TRIES = 5
+
+_PREPARE = (
+    SUM
+    + r"""
+umask 077
+mkdir -p -- "$2" || exit 1
+[ -f "$1" ] || exit 0
+wc -c < "$1" && sum < "$1"
+"""
+)
+_RECEIVE = r"""
+umask 077
+if [ "$2" = 0 ]; then exec cat > "$1"; else exec cat >> "$1"; fi
+"""
+_SETTLE = (
+    SUM
+    + r"""
+[ "$(sum < "$1" | grep -c "$3")" = 1 ] || { rm -f -- "$1"; echo differs; exit 0; }
+chmod "$4" "$1" && mv -f -- "$1" "$2" && echo settled
+"""
+)
+_MEASURE = (
+    SUM
+    + r"""
+[ -f "$1" ] || { echo "No such file: $1" >&2; exit 1; }
+wc -c < "$1" && sum < "$1"
+[ "$2" = 0 ] || head -c "$2" "$1" | sum
+"""
+)
+_SEND = r"""exec tail -c "+$2" -- "$1" """
+
+
+class _Differs(Exception):
+    pass
+
+
+async def put_file(host: SshHost, local: Path, remote: str, mode: int, tick: Tick | None) -> None:
+    target = absolute(remote)
+
+    async def once() -> int:
+        with await _open(host, local) as file:
+            return await _put(host, file, target, mode, tick)
+
+    await _resuming(host, once, f"{remote} is unchanged; what was sent is kept in {remote}.part.")
+
+
+async def get_file(host: SshHost, remote: str, local: Path, tick: Tick | None) -> None:
+    async def once() -> int:
+        return await _get(host, absolute(remote), local, tick)
+
+    await _resuming(host, once, f"{local} is unchanged; what came is kept in {part_of(local)}.")
+
+
+async def _resuming(host: SshHost, once: Callable[[], Awaitable[int]], kept: str) -> None:
+    """Go on after a lost connection; what is there is looked at anew each time."""
+    for attempt in range(_TRIES):
+        try:
+            await once()
+            return
+        except (OutcomeUnknown, Unreachable) as error:
+            if attempt == _TRIES - 1 or (attempt == 0 and isinstance(error, Unreachable)):
+                raise Unreachable(
+                    host.name, f"{error.what} {kept}", next="Try again: it goes on there."
+                ) from error
+            await asyncio.sleep(min(2**attempt, 10))
+        except _Differs as error:
+            if attempt:
+                raise HostError(
+                    host.name,
+                    f"{host.name}: {error} after the transfer. The target is unchanged.",
+                    next="Is another program writing there? Try again.",
+                ) from error
+        except OSError as error:
+            raise HostError(
+                host.name, f"{host.name}: {error.filename or 'file'}: {error.strerror}. {kept}"
+            ) from error
+
+
+async def _put(host: SshHost, file: BinaryIO, target: str, mode: int, tick: Tick | None) -> int:
+    part, total = f"{target}.part", os.fstat(file.fileno()).st_size
+    done = await script(host, _PREPARE, part, posixpath.dirname(target), timeout=_HASHING)
+    if not done.ok:
+        raise HostError(host.name, f"{host.name}: {part}: {complaint(host.name, done)}. Nothing was sent.")
+    there = int(done.stdout.split()[0]) if done.stdout.strip() else 0
+    digest = hashlib.sha256()
+    if there and (there > total or await _hash(file, there, digest) != find_sum(done.stdout)):
+        there, digest = 0, hashlib.sha256()
+        file.seek(0)
+    sent = there
+    argv = ["env", "LC_ALL=C", "sh", "-c", _RECEIVE, "runbook", part, str(there)]
+    async with host.command(argv) as channel:
+        channel.go(eof=False)
+        try:
+            while block := await asyncio.to_thread(file.read, BLOCK):
+                digest.update(block)
+                await moving(host, channel.write(block))
+                sent += len(block)
+                if tick:
+                    tick(sent, total)
+        except BrokenPipeError:
+            pass  # it ended early; its exit status says why
+        channel.write_eof()
+        await moving(host, asyncio.shield(channel.closed))
+    if channel.exit_status is None:
+        raise host.lost(argv)
+    if channel.exit_status != 0:
+        why = complaint(host.name, channel.errors.completed(channel.exit_status))
+        raise HostError(
+            host.name,
+            f"{host.name}: {part} could not be written: {why}. {target} is unchanged; the part stays.",
+            next="Make room there and try again: it goes on where it stopped.",
+        )
+    args = (part, target, digest.hexdigest(), f"{mode:o}")
+    settled = await script(host, _SETTLE, *args, timeout=_HASHING)
+    if settled.stdout.strip() == b"differs":
+        raise _Differs(f"{part} differs from what was sent")
+    if settled.stdout.strip() != b"settled":
+        raise HostError(
+            host.name,
+            f"{host.name}: {part} could not be renamed to {target}: {complaint(host.name, settled)}. "
+            f"{target} is unchanged.",
+        )
+    return sent
+
+
+async def _get(host: SshHost, source: str, local: Path, tick: Tick | None) -> int:
+    part = part_of(local)
+    await asyncio.to_thread(local.parent.mkdir, parents=True, exist_ok=True)
+    with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b") as file:
+        there = os.fstat(file.fileno()).st_size
+        measured = await script(host, _MEASURE, source, str(there), timeout=_HASHING)
+        words = measured.stdout.split(b"\n")
+        if not measured.ok or len(words) < 2:
+            raise HostError(host.name, f"{host.name}: {source}: {complaint(host.name, measured)}.")
+        total, want = int(words[0]), find_sum(words[1])
+        digest = hashlib.sha256()
+        if there and (there > total or await _hash(file, there, digest) != find_sum(words[2])):
+            there, digest = 0, hashlib.sha256()
+            file.seek(0)
+            file.truncate()
+        argv = ["env", "LC_ALL=C", "sh", "-c", _SEND, "runbook", source, str(there + 1)]
+        async with host.command(argv) as channel:
+            channel.go()
+            while block := await moving(host, channel.read()):
+                await asyncio.to_thread(file.write, block)
+                digest.update(block)
+                there += len(block)
+                if tick:
+                    tick(there, total)
+        if channel.exit_status is None:
+            raise host.lost(argv)
+        await asyncio.to_thread(os.fsync, file.fileno())
+    if channel.exit_status != 0:
+        why = complaint(host.name, channel.errors.completed(channel.exit_status))
+        raise HostError(host.name, f"{host.name}: {source}: {why}. {local} is unchanged.")
+    if there != total or digest.hexdigest() != want:
+        part.unlink()
+        raise _Differs(f"{part} differs from {source}")
+    await asyncio.to_thread(part.replace, local)
+    return there
+
+
+async def _open(host: SshHost, local: Path) -> BinaryIO:
+    try:
+        return await asyncio.to_thread(local.open, "rb")
+    except OSError as error:
+        raise HostError(host.name, f"{local} cannot be read: {error.strerror}. Nothing was sent.") from error
+
+
+async def _hash(file: BinaryIO, count: int, digest: hashlib._Hash) -> str:
+    """The SHA-256 of the first ``count`` bytes; the file is then at that place."""
+
+    def work() -> str:
+        left = count
+        while left and (block := file.read(min(left, 1 << 20))):
+            digest.update(block)
+            left -= len(block)
+        return digest.hexdigest()
+
+    return await asyncio.to_thread(work)
+
+
+async def moving(host: SshHost, step: Awaitable[T]) -> T:
+    try:
+        return await asyncio.wait_for(step, STALL)
+    except TimeoutError as error:
+        raise TimedOut(
+            host.name, f"{host.name}: no byte moved for {STALL:g}s; the transfer was ended.", gone=None
+        ) from error
