@@ -1,0 +1,364 @@
+"""One CouchDB node over HTTP: the only place where the couchdb package is used.
+
+A ``Client`` may be used from many threads at once: each request has a session of its own for as
+long as it lasts. HTTP errors are answers (``Reply.status``), not exceptions; exceptions are for
+what gives no answer: nobody there, no login, time passed, connection lost. Nothing is repeated
+silently, except reads whose kept-open connection had gone stale.
+
+couchdb-python's session repeats dropped POSTs, follows redirects with the login in its headers
+and caches by ETag; all three are switched off here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from couchdb import http as couch
+
+from runbook.errors import (
+    HostError,
+    LoginRefused,
+    OutcomeUnknown,
+    RunbookError,
+    TimedOut,
+    Unreachable,
+    UseError,
+)
+from runbook.hosts.base import Endpoint
+from runbook.secrets import Secret
+
+TIMEOUT = 60.0
+#: for requests that carry documents: tens of MB may go through a slow line
+BULK_TIMEOUT = 300.0
+
+
+class Reply(NamedTuple):
+    """``body``: decoded JSON; bytes when raw was asked for; for statuses from 400 on
+    ``{"error": …, "reason": …}``."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 400
+
+    @property
+    def error(self) -> str:
+        """``error: reason`` of a refused request, for a person."""
+        if self.ok or not isinstance(self.body, dict):
+            return ""
+        return f"{self.status} {self.body.get('error')}: {self.body.get('reason')}"
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A document the server did not take."""
+
+    id: str
+    error: str
+    reason: str = ""
+
+
+class RequestRefused(RunbookError):
+    """A whole request was refused with ``status`` (its documents may be stored in part)."""
+
+    def __init__(self, node: str, doing: str, reply: Reply) -> None:
+        self.node, self.status = node, reply.status
+        body = reply.body if isinstance(reply.body, dict) else {}
+        self.error, self.reason = str(body.get("error")), str(body.get("reason"))
+        super().__init__(f"CouchDB on {node} refused to {doing}: {reply.error}.")
+
+
+class Silent(Unreachable):
+    """Nobody answers at CouchDB's port."""
+
+
+class _NoCache:
+    def get(self, url: str) -> None:
+        return None
+
+    def put(self, url: str, response: object) -> None:
+        pass
+
+    def remove(self, url: str) -> None:
+        pass
+
+
+class _Pool(couch.ConnectionPool):  # type: ignore[misc]
+    """Remembers the connection in use, so that it can be ended from outside."""
+
+    taken: Any = None
+    ended = False
+
+    def get(self, url: str) -> Any:
+        self.taken = super().get(url)
+        if self.ended:
+            raise ConnectionAbortedError("closed here")
+        return self.taken
+
+    def shut(self) -> None:
+        """Close what this session has open (by the thread that uses it)."""
+        for conn in [self.taken, *(c for conns in self.conns.values() for c in conns)]:
+            with suppress(AttributeError, OSError):
+                conn.close()
+        self.conns.clear()
+
+    def end(self) -> None:
+        """Wake the thread that waits for an answer; it closes the connection itself."""
+        self.ended = True
+        with suppress(AttributeError, OSError):
+            self.taken.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _session(timeout: float) -> Any:
+    session = couch.Session(timeout=timeout, max_redirects=-1, retryable_errors=())
+    session.cache = _NoCache()
+    session.connection_pool = _Pool(timeout)
+    return session
+
+
+_STATUS = {
+    couch.Unauthorized: 401,
+    couch.Forbidden: 403,
+    couch.ResourceNotFound: 404,
+    couch.ResourceConflict: 409,
+    couch.PreconditionFailed: 412,
+}
+
+
+class Client:
+    """CouchDB of one machine. ``node`` is that machine's name for messages (vm1)."""
+
+    def __init__(self, endpoint: Endpoint | str, user: str, password: Secret, node: str) -> None:
+        """``endpoint``: a forwarded port, or a URL, which must not hold a login (UseError)."""
+        url = endpoint if isinstance(endpoint, str) else f"http://{endpoint.host}:{endpoint.port}"
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise UseError(
+                "The CouchDB address must look like http://host:5984, without user and password.",
+                next="Give the login apart.",
+            )
+        self.base, self.user, self.node = url.rstrip("/"), user, node
+        self._password = password
+        self._lock = threading.Lock()
+        self._idle: dict[float, list[Any]] = {}
+        self._busy: list[Any] = []
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Client {self.node} {self.base}>"
+
+    # ── requests ───────────────────────────────────────────────────────────────────────────
+    def get(self, *path: str, raw: bool = False, **query: Any) -> Reply:
+        return self.request("GET", path, query, raw=raw)
+
+    def put(self, *path: str, body: Any = None, **query: Any) -> Reply:
+        return self.request("PUT", path, query, body=body)
+
+    def post(
+        self, *path: str, body: Any = None, raw: bool = False, timeout: float = TIMEOUT, **query: Any
+    ) -> Reply:
+        return self.request("POST", path, query, body=body, raw=raw, timeout=timeout)
+
+    def delete(self, *path: str, **query: Any) -> Reply:
+        return self.request("DELETE", path, query)
+
+    def bulk(self, database: str, documents: Sequence[bytes | msgspec.Raw]) -> list[Refusal]:
+        """Store documents with the revisions they carry; their bytes go as they are. Returns the
+        refused ones. Raises RequestRefused when the request as a whole was refused. May be
+        repeated: the same revision again changes nothing."""
+        body = b'{"new_edits":false,"docs":[' + b",".join(documents) + b"]}"
+        reply = self.request(
+            "POST", (database, "_bulk_docs"), {}, body=body, timeout=BULK_TIMEOUT, repeatable=True
+        )
+        if reply.status not in (201, 202) or not isinstance(reply.body, list):
+            raise RequestRefused(self.node, f"store documents in {database}", reply)
+        return [
+            Refusal(str(row.get("id")), str(row["error"]), str(row.get("reason", "")))
+            for row in reply.body
+            if isinstance(row, dict) and "error" in row
+        ]
+
+    def need(self, *path: str, **query: Any) -> Any:
+        """The decoded body of a GET that has to work. Raises RequestRefused."""
+        reply = self.get(*path, **query)
+        if not reply.ok:
+            raise RequestRefused(self.node, f"show /{'/'.join(path)}", reply)
+        return reply.body
+
+    async def aget(self, *path: str, **query: Any) -> Reply:
+        return await asyncio.to_thread(self.get, *path, **query)
+
+    async def aput(self, *path: str, **query: Any) -> Reply:
+        return await asyncio.to_thread(self.put, *path, **query)
+
+    async def apost(self, *path: str, **query: Any) -> Reply:
+        return await asyncio.to_thread(self.post, *path, **query)
+
+    async def aneed(self, *path: str, **query: Any) -> Any:
+        return await asyncio.to_thread(self.need, *path, **query)
+
+    def request(
+        self,
+        method: str,
+        path: Sequence[str],
+        query: dict[str, Any],
+        *,
+        body: Any = None,
+        raw: bool = False,
+        timeout: float = TIMEOUT,
+        repeatable: bool = False,
+    ) -> Reply:
+        """One request. ``path``: segments, quoted here; ``body``: bytes as they are, else encoded;
+        ``repeatable``: the caller copes with a connection that had gone stale.
+
+        Raises Silent (nothing sent), LoginRefused, TimedOut, OutcomeUnknown (a write whose answer
+        was lost), Unreachable (a read whose answer was lost).
+        """
+        url = couch.urljoin(self.base, *_segments(path), **query)
+        data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
+        doing = f"{method} /{'/'.join(path)}"
+        if method == "GET":
+            try:
+                return self._once(method, url, data, doing, raw, timeout, fresh=False)
+            except Unreachable as error:
+                if isinstance(error, Silent) or self._closed:
+                    raise
+        return self._once(method, url, data, doing, raw, timeout, fresh=not repeatable)
+
+    def _once(
+        self, method: str, url: str, data: bytes | None, doing: str, raw: bool, timeout: float, fresh: bool
+    ) -> Reply:
+        # Content-Length must be text for the library; the login goes into a header only
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        with self._using(timeout, fresh) as session:
+            try:
+                status, answered, content = session.request(
+                    method, url, body=data, headers=headers, credentials=(self.user, self._password.reveal())
+                )
+                content = b"" if content is None else content.read()
+            except couch.Unauthorized as error:
+                raise LoginRefused(
+                    self.node,
+                    f"CouchDB on {self.node} refused the login as {self.user!r} ({_reason(error)}). "
+                    "Nothing was changed.",
+                    next="Check couchdb.user and couchdb.password in the settings, and that every node "
+                    "has the same admin hash.",
+                ) from None
+            except couch.HTTPError as error:
+                return _refused(error)
+            except Exception as error:
+                raise self._lost(method, doing, session, error, timeout) from None
+            if raw:
+                return Reply(status, dict(answered.items()), content)
+            try:
+                decoded = msgspec.json.decode(content) if content else None
+            except (ValueError, RecursionError):
+                raise RunbookError(
+                    f"CouchDB on {self.node} answered {doing} with something that is not JSON.",
+                    next="Look whether something else listens at its port.",
+                ) from None
+            return Reply(status, dict(answered.items()), decoded)
+
+    def _lost(
+        self, method: str, doing: str, session: Any, error: Exception, timeout: float
+    ) -> HostError | RunbookError:
+        """The exception for a request without an answer."""
+        if self._closed:
+            return Silent(self.node, f"The connection to CouchDB on {self.node} was closed here.")
+        if session.connection_pool.taken is None:
+            return Silent(
+                self.node,
+                f"CouchDB on {self.node} does not answer ({_words(error)}). Nothing was changed.",
+                next="Look at its container's log there: docker logs couchdb.",
+            )
+        if isinstance(error, TimeoutError):
+            return TimedOut(
+                self.node,
+                f"CouchDB on {self.node} gave no answer to {doing} within {timeout:.0f} s.",
+                gone=None,
+            )
+        if not isinstance(error, OSError | http.client.HTTPException):
+            return RunbookError(
+                f"CouchDB on {self.node} answered {doing} in a way that is not CouchDB's ({_words(error)}).",
+                next="Look whether something else listens at its port.",
+            )
+        if method == "GET":
+            return Unreachable(
+                self.node,
+                f"CouchDB on {self.node} closed the connection ({_words(error)}).",
+                next="Look whether it runs there, and at its container's log: docker logs couchdb.",
+            )
+        return OutcomeUnknown(
+            self.node, f"The connection to CouchDB on {self.node} was lost during {doing}; outcome unknown."
+        )
+
+    # ── sessions ───────────────────────────────────────────────────────────────────────────
+    @contextmanager
+    def _using(self, timeout: float, fresh: bool) -> Iterator[Any]:
+        """A session nobody else uses meanwhile. ``fresh``: with no connection that may be stale
+        (writes are not repeated, so they must not meet one)."""
+        with self._lock:
+            if self._closed:
+                raise Silent(self.node, f"The connection to CouchDB on {self.node} was closed here.")
+            idle = self._idle.setdefault(timeout, [])
+            session = idle.pop() if idle else _session(timeout)
+            self._busy.append(session)
+        pool = session.connection_pool
+        if fresh:
+            pool.shut()
+        pool.taken = None
+        try:
+            yield session
+        except BaseException:
+            pool.shut()
+            raise
+        finally:
+            with self._lock:
+                self._busy.remove(session)
+                if self._closed:
+                    pool.shut()
+                else:
+                    self._idle[timeout].append(session)
+
+    def close(self) -> None:
+        """Close every connection, also those in use: their requests fail at once."""
+        with self._lock:
+            self._closed = True
+            for session in self._busy:
+                session.connection_pool.end()
+            for session in (s for idle in self._idle.values() for s in idle):
+                session.connection_pool.shut()
+            self._idle.clear()
+
+
+def _segments(path: Sequence[str]) -> list[str]:
+    """``_design/x`` as one segment would be answered with a redirect: keep its slash."""
+    return [part for name in path for part in (name.split("/", 1) if name.startswith("_design/") else [name])]
+
+
+def _refused(error: Exception) -> Reply:
+    """couchdb-python's exceptions, back into the answer they were made of."""
+    detail: Any = error.args[0] if error.args else ""
+    status, detail = (_STATUS[type(error)], detail) if type(error) in _STATUS else detail
+    if isinstance(detail, tuple):
+        return Reply(status, {}, {"error": detail[0], "reason": detail[1]})
+    return Reply(status, {}, {"error": None, "reason": str(detail or "")[:500]})
+
+
+def _reason(error: Exception) -> str:
+    detail = error.args[0] if error.args else ""
+    return str(detail[1] if isinstance(detail, tuple) else detail)
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
