@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -23,10 +24,8 @@ from runbook.session import Session, operator, this_pc
 from runbook.site import Contact, Site
 from runbook.state import RunState, replay
 
-SIMULATED = (
-    "the machines, their SSH servers, docker and compose, CouchDB, LMS, Studio, Caddy and DNS are the "
-    "practice lab's; OpenTofu is real where the lab found it",
-)
+if TYPE_CHECKING:
+    from runbook.lab.control import LabInfo
 
 
 @dataclass(frozen=True)
@@ -105,10 +104,14 @@ class Workbench:
                 f"The guide {plan.name} is not made for {mode}.", next=f"Its modes: {', '.join(plan.modes)}."
             )
         lab_id = ""
+        simulated: tuple[str, ...] = ()
         if mode == "practice":
             on_wait("the practice lab: four machines are started on this PC")
-            lab_id, site_path = await self._lab(fresh=True)
-            site = sites.load(site_path, state=self.state)
+            from runbook.lab import control
+
+            info = await self._lab(fresh=True)
+            lab_id, simulated = info.id, info.simulated
+            site = sites.load(control.site_file(self.state), state=self.state)
         else:
             site = self.settings()
         if self.backup:
@@ -129,7 +132,7 @@ class Workbench:
             by=operator(site),
             pc=this_pc(),
             lab=lab_id,
-            simulated=SIMULATED if mode == "practice" else (),
+            simulated=simulated,
         )
         state = RunState()
         state.apply(await book.append(started))
@@ -149,8 +152,7 @@ class Workbench:
                 )
             if state.mode == "practice":
                 on_wait("the practice lab")
-                lab_id, _ = await self._lab(fresh=False)
-                if lab_id != state.lab:
+                if (await self._lab(fresh=False)).id != state.lab:
                     raise StateError(
                         f"The practice lab of run {run} is gone (it was taken down or started anew).",
                         next="Start a new practice run.",
@@ -164,11 +166,10 @@ class Workbench:
             run, folder, plan, site, state.mode, state, book, redactor, catalog, self.clock, resumed=True
         )
 
-    async def _lab(self, *, fresh: bool) -> tuple[str, Path]:
-        from runbook import lab
+    async def _lab(self, *, fresh: bool) -> LabInfo:
+        from runbook.lab import control
 
-        info = await lab.up(self.state, fresh=fresh)
-        return info.id, info.site
+        return await control.up(self.state, fresh=fresh)
 
     # ── looking at a run ───────────────────────────────────────────────────────────────────
     def folder(self, run: str) -> Path:

@@ -311,7 +311,7 @@ async def test_danger_is_typed_by_name_and_never_unattended(run: Run, world: Wor
 async def test_a_plan_confirmed_late_in_a_changed_world_is_made_anew(
     run: Run, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runbook.engine.PLAN_STALE_AFTER", 0.0)
+    monkeypatch.setattr("runbook.acting.PLAN_STALE_AFTER", 0.0)
     front = Front()
 
     async def change(question: Asked) -> None:

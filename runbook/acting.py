@@ -1,0 +1,295 @@
+"""One step's action on its hosts: probe, plan, question, act; each on the record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from runbook.action import Action, Plan, Probe
+from runbook.context import Context
+from runbook.errors import ActionFailed, CouldNotLook, HostError, OutcomeUnknown, RunbookError, TimedOut
+from runbook.events import ActEnded, ActStarted, How, Option, Planned, Probed, Saved
+from runbook.guide import Step, substitute
+from runbook.hosts.base import Machine
+from runbook.units import duration
+from runbook.voice import AttemptVoice
+
+if TYPE_CHECKING:
+    from runbook.engine import Engine
+
+#: hosts of one step worked on side by side
+SIDE_BY_SIDE = 10
+#: a plan confirmed later than this many seconds after it was made is made anew and compared
+PLAN_STALE_AFTER = 30.0
+
+Outcomes = Literal["done", "failed", "unknown", "cancelled"]
+
+
+class Stop(Exception):
+    """The person wants the run to stop here, to be resumed later."""
+
+
+@dataclass
+class Acting:
+    engine: Engine
+    #: acts that run now
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def action(self, step: Step) -> tuple[Action, Any]:
+        assert step.action
+        action = self.engine.catalog.action(step.action)
+        values = substitute(step.with_, self.engine.site, self.engine.state.saved)
+        try:
+            return action, msgspec.convert(values, action.params)
+        except msgspec.ValidationError as error:
+            raise ActionFailed(
+                f"Step {step.id}: its parameters do not fit {step.action}: {error}. Nothing was changed."
+            ) from None
+
+    def where(self, step: Step, action: Action) -> list[Machine]:
+        machines = self.engine.hosts.select(step.on)
+        return machines if action.scope == "per_host" else machines[:1]
+
+    async def probe(self, step: Step, action: Action, params: Any, machine: Machine) -> Probe:
+        try:
+            host = await self.engine.hosts.open(machine.name)
+            look = self.engine.look(step, host, tuple(self.engine.hosts.select(step.on)))
+            return await action.probe(look, params)
+        except (CouldNotLook, HostError) as error:
+            return Probe(satisfied=None, summary=str(error))
+
+    async def probed(self, step: Step, attempt: int, machine: Machine, probe: Probe, phase: Any) -> None:
+        await self.engine.emit(
+            Probed(
+                step=step.id,
+                attempt=attempt,
+                host=machine.name,
+                satisfied=probe.satisfied,
+                summary=probe.summary,
+                evidence=probe.evidence,
+                phase=phase,
+            )
+        )
+
+    async def do(self, step: Step, attempt: int, on: tuple[Machine, ...]) -> tuple[How, dict[str, str]]:
+        """Probe, plan, ask and act. How it was done, and the hosts that failed with their reason."""
+        action, params = self.action(step)
+        where = list(on) if action.scope == "per_host" else list(on[:1])
+        probes = await asyncio.gather(*(self.probe(step, action, params, machine) for machine in where))
+        for machine, probe in zip(where, probes, strict=True):
+            await self.probed(step, attempt, machine, probe, "plan")
+        if all(probe.satisfied for probe in probes):
+            evidence = "\n".join(
+                f"{machine.name}: {probe.summary}" for machine, probe in zip(where, probes, strict=True)
+            )
+            if await self._accept(step, evidence):
+                for probe in probes:
+                    await self._save(step, probe.outputs)
+                return "already", {}
+            todo = where
+        else:
+            todo = [m for m, probe in zip(where, probes, strict=True) if not probe.satisfied]
+            for probe in probes:
+                if probe.satisfied:
+                    await self._save(step, probe.outputs)
+        plans = await self._confirmed_plans(step, attempt, action, params, todo, on)
+        if plans is None:
+            return "skipped", {}
+        return "acted", await self._act_all(step, attempt, action, params, plans, on)
+
+    async def _accept(self, step: Step, evidence: str) -> bool:
+        choice = await self.engine.desk.ask(
+            step.id,
+            "accept",
+            f"The world already is as this step wants it:\n{evidence}",
+            (
+                Option("accept", "Accept it as it is", "the checks after the step still judge"),
+                Option("run", "Run the step all the same", "it is planned and asked for first"),
+                Option("stop", "Stop and resume later", "nothing is changed"),
+            ),
+            default="accept",
+            unattended=True,
+        )
+        if choice == "stop":
+            raise Stop(f"stopped at step {step.id}")
+        return choice == "accept"
+
+    async def _plan(
+        self, step: Step, action: Action, params: Any, todo: list[Machine], on: tuple[Machine, ...]
+    ) -> dict[str, Plan]:
+        async def one(machine: Machine) -> Plan:
+            host = await self.engine.hosts.open(machine.name)
+            return await action.plan(self.engine.look(step, host, on), params)
+
+        plans = await asyncio.gather(*(one(machine) for machine in todo))
+        return {machine.name: plan for machine, plan in zip(todo, plans, strict=True)}
+
+    async def _confirmed_plans(
+        self,
+        step: Step,
+        attempt: int,
+        action: Action,
+        params: Any,
+        todo: list[Machine],
+        on: tuple[Machine, ...],
+    ) -> dict[str, Plan] | None:
+        """Plans that a person confirmed and that still hold; None when the step is skipped."""
+        note = ""
+        while True:
+            made_at = self.engine.clock.monotonic()
+            plans = await self._plan(step, action, params, todo, on)
+            for name, plan in plans.items():
+                await self.engine.emit(
+                    Planned(
+                        step=step.id,
+                        attempt=attempt,
+                        host=name,
+                        summary=plan.summary,
+                        items=plan.items,
+                        changes=plan.changes or step.changes,
+                        digest=plan.digest(),
+                    )
+                )
+            choice = await self._confirm(step, plans, note)
+            if choice == "stop":
+                raise Stop(f"stopped at the plan of step {step.id}")
+            if choice == "skip":
+                reason = await self.engine.desk.ask(step.id, "text", f"Why is step {step.id} skipped?")
+                await self.engine.end_step(
+                    step, attempt, "unknown", "skipped", reason=reason, by=self.engine.desk.last_by
+                )
+                return None
+            if self.engine.clock.monotonic() - made_at < PLAN_STALE_AFTER:
+                return plans
+            again = await self._plan(step, action, params, todo, on)
+            if all(again[name].digest() == plan.digest() for name, plan in plans.items()):
+                return again
+            note = "The world changed since that plan was made. This is a new plan.\n"
+
+    async def _confirm(self, step: Step, plans: dict[str, Plan], note: str) -> str:
+        digest = "+".join(plan.digest() for plan in plans.values())
+        changes = next((plan.changes for plan in plans.values() if plan.changes), step.changes)
+        text = note + "\n".join(f"{name}: {plan.summary}" for name, plan in plans.items())
+        if changes:
+            text += f"\nThis {changes}."
+        danger = sorted({word for plan in plans.values() for word in plan.danger})
+        choice = await self.engine.desk.ask(
+            step.id,
+            "confirm",
+            text,
+            (
+                Option("go", "Do it", changes),
+                Option("skip", "Skip this step", "a reason is asked for; the run cannot end as passed"),
+                Option("stop", "Stop and resume later", "nothing is changed"),
+            ),
+            default="go",
+            plan_digest=digest,
+            unattended=not danger,
+        )
+        if choice != "go":
+            return choice
+        for word in danger:
+            typed = await self.engine.desk.ask(
+                step.id, "name", f"This plan destroys {word}. Type its name to go on.", plan_digest=digest
+            )
+            if typed.strip() != word:
+                return "stop"
+        return "go"
+
+    async def _act_all(
+        self,
+        step: Step,
+        attempt: int,
+        action: Action,
+        params: Any,
+        plans: dict[str, Plan],
+        on: tuple[Machine, ...],
+    ) -> dict[str, str]:
+        limit = asyncio.Semaphore(SIDE_BY_SIDE)
+        problems: dict[str, str] = {}
+
+        async def one(name: str, plan: Plan) -> None:
+            async with limit:
+                problem = await self._act(step, attempt, action, params, name, plan, on)
+            if problem:
+                problems[name] = problem
+
+        async with asyncio.TaskGroup() as group:
+            for name, plan in plans.items():
+                group.create_task(one(name, plan))
+        self.engine.cancelling = False
+        return problems
+
+    async def _act(
+        self,
+        step: Step,
+        attempt: int,
+        action: Action,
+        params: Any,
+        name: str,
+        plan: Plan,
+        on: tuple[Machine, ...],
+    ) -> str:
+        """One host's act, on the record. Returns the problem, or "" when it ended well."""
+        await self.engine.emit(ActStarted(step=step.id, attempt=attempt, host=name, digest=plan.digest()))
+        outcome: Outcomes = "failed"
+        summary, then = "", ""
+        voice: AttemptVoice | None = None
+        try:
+            host = await self.engine.hosts.open(name)
+            voice = AttemptVoice(self.engine, step.id, attempt, host)
+            context = Context(**vars(self.engine.look(step, host, on)), voice=voice)
+            result = await self._in_time(step, voice, action.act(context, params, plan))
+            await self._save(step, result.outputs)
+            outcome, summary = "done", result.summary
+        except asyncio.CancelledError:
+            if not self.engine.cancelling:
+                raise  # the program leaves: jobs go on, the journal shows the act as unfinished
+            outcome, summary = "cancelled", "Cancelled here."
+        except OutcomeUnknown as error:
+            outcome, summary, then = "unknown", error.what, error.next
+        except RunbookError as error:
+            summary, then = error.what, error.next
+        except Exception as error:  # a defect of ours must not take the run down
+            summary = f"The program itself failed here: {type(error).__name__}: {error}."
+            then = "What was changed is not known: look at the checks."
+        kept: dict[str, Any] = {}
+        if voice is not None:
+            await voice.settled()
+            kept = voice.close()
+        await self.engine.emit(
+            ActEnded(
+                step=step.id, attempt=attempt, host=name, outcome=outcome, summary=summary, next=then, **kept
+            )
+        )
+        return "" if outcome == "done" else f"{summary} {then}".strip()
+
+    async def _in_time(self, step: Step, voice: AttemptVoice, work: Awaitable[Any]) -> Any:
+        """The step's limit for one host; waiting for people does not count (see voice.ask)."""
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        try:
+            async with asyncio.timeout(step.timeout) as limit:
+                voice.deadline = limit
+                return await task
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimedOut(
+                voice.host.name,
+                f"No end after {duration(step.timeout or 0)}, the step's limit, on {voice.host.name}.",
+                gone=None,
+            ) from None
+        finally:
+            self.tasks.discard(task)
+
+    async def _save(self, step: Step, outputs: Any) -> None:
+        values = {
+            name: value for name, value in dict(outputs).items() if "*" in step.save or name in step.save
+        }
+        if values:
+            await self.engine.emit(Saved(step=step.id, values=values))
