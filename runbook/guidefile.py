@@ -130,13 +130,13 @@ def scan(text: str, file: str, path: Path | None = None) -> Page:
         for at, token in enumerate(tokens)
         if token.type == "heading_open" and token.markup == "##" and token.level == 0 and token.map
     ]
-    ends = [start for start, _ in starts[1:]] + [len(text_lines)]
+    ends = [*(start for start, _ in starts[1:]), len(text_lines)]
     first = starts[0][0] if starts else len(text_lines)
     for token in tokens:
         _fence(token, text_lines, first, file, problems)
     sections = tuple(
         _section(title, start, end, text_lines, tokens, file, problems)
-        for (start, title), end in zip(starts, ends, strict=True)
+        for (start, title), end in zip(starts, ends, strict=False)
     )
     head = "\n".join(lines[:first])
     intro = "\n".join(text_lines[:first]).strip("\n")

@@ -62,6 +62,8 @@ def site_kind(path: tuple[str, ...]) -> kinds.Type:
         if isinstance(kind, kinds.DictType):
             kind = kind.value_type
             continue
+        if _holds_secret(kind):
+            break
         if not isinstance(kind, kinds.StructType):
             raise ValueError(f"${{{'.'.join(path)}}}: {here} has no parts")
         fields = {field.name: field.type for field in kind.fields}
@@ -149,4 +151,4 @@ def _value(path: tuple[str, ...], site: Site, saved: Mapping[str, Mapping[str, A
         found = found.get(name) if isinstance(found, Mapping) else getattr(found, name, None)
     if found is None:
         raise ValueError(f"${{{'.'.join(path)}}} is not set in the site's settings")
-    return msgspec.to_builtins(found)
+    return msgspec.to_builtins(list(found) if isinstance(found, tuple) else found)

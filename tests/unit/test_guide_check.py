@@ -1,0 +1,176 @@
+"""Does a guide fit the program? Asked of a catalog made for the purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal
+
+import pytest
+
+from runbook.action import NoParams, Params
+from runbook.check import Check
+from runbook.errors import GuideError
+from runbook.guide import parse
+from runbook.guidecheck import check, check_file
+
+
+class UpParams(Params, frozen=True):
+    services: tuple[str, ...]
+    limit: int = 3
+    kind: Literal["all", "some"] = "all"
+    where: str = ""
+    table: dict[str, str] = {}  # noqa: RUF012 (a struct copies it)
+
+
+async def disk_free(look: Any, *, min: str = "1GB", share: float = 0.1, deep: bool = False) -> Any: ...
+async def needs(look: Any, *, what: str) -> Any: ...
+async def takes_all(look: Any, **anything: Any) -> Any: ...
+
+
+class Catalog:
+    actions: ClassVar[dict[str, Any]] = {
+        "compose.up": SimpleNamespace(params=UpParams, outputs=()),
+        "backup.freeze": SimpleNamespace(params=NoParams, outputs=("backup_id", "backup_path")),
+        "tofu.apply": SimpleNamespace(params=NoParams, outputs=("*",)),
+    }
+    checks: ClassVar[dict[str, Any]] = {
+        f"hosts.{each.__name__}": Check(f"hosts.{each.__name__}", "?", "once", each)
+        for each in (disk_free, needs, takes_all)
+    }
+
+    def action(self, name: str) -> Any:
+        return self.actions[name]
+
+    def check(self, name: str) -> Any:
+        return self.checks[name]
+
+    def action_names(self) -> list[str]:
+        return sorted(self.actions)
+
+    def check_names(self) -> list[str]:
+        return sorted(self.checks)
+
+
+EARLIER = """\
++++
+title = "T"
++++
+
+## Freeze
+
+```toml step
+id = "freeze"
+action = "backup.freeze"
+save = ["backup_id"]
+```
+
+## Deploy
+
+```toml step
+id = "deploy"
+action = "tofu.apply"
+save = ["*"]
+```
+
+## The step
+
+```toml step
+id = "it"
+"""
+
+
+def told(step: str) -> list[str]:
+    """The problems of a step after two others, each as ``line in the step: text``."""
+    text = EARLIER + step + "\n```\n"
+    start = EARLIER.count("\n")
+    return [f"{line - start}: {text}" for _, line, text in check(parse(text), Catalog())]
+
+
+def up(parameters: str) -> list[str]:
+    return told(f'action = "compose.up"\n[with]\n{parameters}')
+
+
+def test_good_steps() -> None:
+    assert not up('services = ["lms"]\nlimit = 5\nkind = "some"')
+    assert not up('services = "${steps.deploy.anything}"\nlimit = "${site.couchdb.q}"')
+    assert not up('services = ["${site.platform.domain}", "$${X}"]\nwhere = "${steps.freeze.backup_id}!"')
+    assert not up('services = []\nwhere = "${site.tofu.variables.region}"')
+    assert not told("""after = ["hosts.disk_free(min='2GB', share=1, deep=True, on='backup')"]""")
+    assert not told("""after = ["hosts.needs(what='x')", "hosts.takes_all(x=1)"]""")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "line", "words"),
+    [
+        ("limit = 5", 2, "needs the parameter 'services'"),
+        ('services = []\nservice = "x"', 4, "did you mean services?"),
+        ('services = "lms"', 3, "services: Expected `array`, got `str`"),
+        ("services = [1]", 3, "services: Expected `str`, got `int`"),
+        ('services = []\nlimit = "5"', 4, "Expected `int`, got `str`"),
+        ('services = []\nkind = "none"', 4, "kind: Invalid enum value 'none'"),
+        ('services = []\nwhere = "${site.platform.domian}"', 4, "it has domain"),
+        ('services = []\nwhere = "${site.platform}"', 4, "is a table"),
+        ('services = []\nwhere = "${site.name.x}"', 4, "site.name has no parts"),
+        ('services = []\nwhere = "${site.couchdb.password}"', 4, "secrets are not reachable"),
+        ('services = []\nwhere = "${site.couchdb.password.env}"', 4, "not reachable"),
+        ('services = []\ntable = "${site.tofu.secrets}"', 4, "secrets are not reachable"),
+        ('services = []\nwhere = "${steps.later.x}"', 4, "no earlier step has the id 'later'"),
+        ('services = []\nwhere = "${steps.it.x}"', 4, "no earlier step has the id 'it'"),
+        ('services = []\nwhere = "${steps.freeze.backup_path}"', 4, "does not save 'backup_path'"),
+        ('services = []\nwhere = "${HOME}"', 4, "write $${"),
+        ('services = []\nwhere = "${site.name"', 4, "write $${"),
+        ('services = []\nlimit = "${site.name}"', 4, "Expected `int`, got `str`"),
+        ('services = []\nlimit = "1${site.couchdb.q}"', 4, "Expected `int`, got `str`"),
+        ('services = []\ntable = { a = "${site.nam}" }', 4, "it has name"),
+    ],
+)
+def test_wrong_parameters(parameters: str, line: int, words: str) -> None:
+    (problem,) = up(parameters)
+    assert problem.startswith(f"{line}: ") and words in problem
+
+
+def test_references_lead_to_no_part_of_a_secret() -> None:
+    for key in ("password", "password.env", "cookie.ask", "secret.command"):
+        assert up(f'services = []\nwhere = "${{site.couchdb.{key}}}"'), key
+    assert up('services = []\nwhere = "${site.requests.course.form.x}"')
+
+
+@pytest.mark.parametrize(
+    ("step", "line", "words"),
+    [
+        ('action = "compose.upp"', 1, "did you mean compose.up"),
+        ('action = "docker.up"', 1, "did you mean compose.up"),
+        ('action = "zzz"', 1, "there are backup.freeze, compose.up, tofu.apply"),
+        ('action = "backup.freeze"\nsave = ["backup_di"]', 2, "did you mean backup_id"),
+        ('after = ["hosts.disk_fre"]', 1, "did you mean hosts.disk_free"),
+        ('after = ["disks.disk_free"]', 1, "did you mean hosts.disk_free"),
+        ('after = [\n "hosts.disk_free",\n "hosts.disk_free(mni=1)",\n]', 3, "did you mean min"),
+        ('after = ["hosts.disk_free(min=1)"]', 1, "Expected `str`, got `int`"),
+        ("after = [\"hosts.disk_free(deep='yes')\"]", 1, "Expected `bool`, got `str`"),
+        ('after = ["hosts.disk_free(look=1)"]', 1, "no argument 'look'"),
+        ('after = ["hosts.needs"]', 1, "needs the argument 'what'"),
+    ],
+)
+def test_wrong_names_and_arguments(step: str, line: int, words: str) -> None:
+    (problem,) = told(step)
+    assert problem.startswith(f"{line}: ") and words in problem
+
+
+def test_a_departure_without_its_reason(tmp_path: Path) -> None:
+    box = "> **Departs from the original.**\n> *The original says:* x\n> *We do:* y\n"
+    text = EARLIER + 'after = ["hosts.takes_all"]\n```\n\n' + box
+    ((_, line, problem),) = check(parse(text), Catalog())
+    assert line == text[: text.index("> **Departs")].count("\n") + 1
+    assert "lacks 'Why:', 'Evidence:'" in problem
+
+
+def test_a_file_is_told_all_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "g.md"
+    path.write_text(EARLIER + 'action = "compose.upp"\ntimeout = "soon"\n```\n')
+    assert [text.split(":")[0] for _, _, text in check_file(path, Catalog())] == [
+        "unknown action 'compose.upp'; did you mean compose.up?",
+        "timeout",
+    ]
+    with pytest.raises(GuideError):
+        check_file(tmp_path / "missing.md", Catalog())
