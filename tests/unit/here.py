@@ -86,6 +86,13 @@ class Here(ScriptedHost):
         part.chmod(mode)
         part.rename(file)
 
+    async def put_file(
+        self, local: Path, remote: str, *, mode: int = 0o600, tick: Tick | None = None
+    ) -> None:
+        await self.write_bytes(remote, local.read_bytes(), mode=mode)
+        if tick:
+            tick(1, 1)
+
     async def get_tree(self, remote: str, local: Path, *, tick: Tick | None = None) -> None:
         await self._step()
         assert not local.exists()
