@@ -63,12 +63,15 @@ def check(guide: Guide, catalog: Catalog) -> list[Problem]:
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """``did you mean A or B?``, or all there are when none is close."""
+    """``did you mean A or B?``; when none is close, those of the same subject, or all there are."""
     names = list(names)
-    close = get_close_matches(name, names, 3)
-    if not close:  # the right word in the wrong subject is the commonest slip
-        close = [other for other in names if other.rpartition(".")[2] == name.rpartition(".")[2]][:3]
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names) or 'none'}"
+    subject, _, rest = name.rpartition(".")
+    # the right word in the wrong subject is the commonest slip
+    close = get_close_matches(name, names, 3) or [each for each in names if each.endswith(f".{rest}")][:3]
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    some = [each for each in names if subject and each.startswith(f"{subject}.")] or names
+    return f"there are {', '.join(some[:15])}{', …' if len(some) > 15 else ''}" if some else "there are none"
 
 
 class _StepCheck:
