@@ -16,7 +16,6 @@ from typing import cast
 
 import asyncssh
 
-from runbook.errors import HostError
 from runbook.hosts.base import Completed
 from runbook.hosts.collect import Collected
 from runbook.hosts.processes import begin_line, end_argv, read_end
@@ -88,8 +87,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             if group.isdigit():
                 self.begun.set_result(int(group))
             else:
-                reason = self.errors.completed(0).stderr.decode(errors="replace").strip()
-                self.begun.set_exception(FileNotFoundError(reason))
+                self.begun.set_exception(FileNotFoundError())
         if rest:
             self.data_received(rest, None)
 
@@ -209,7 +207,3 @@ def complaint(host: str, done: Completed) -> str:
     """What a command of ours said went wrong, in one line."""
     text = done.stderr.decode(errors="replace").strip().splitlines()
     return text[-1] if text else f"exit status {done.exit_status} on {host}"
-
-
-def no_folder(host: str, cwd: str | None, command: str, error: Exception) -> HostError:
-    return HostError(host, f"{host}: folder {cwd}: {error}. {command} was not started.")

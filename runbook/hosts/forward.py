@@ -57,8 +57,7 @@ class Forwards:
         """One connection. When the far side refuses, ours is reset: nobody waits for an answer."""
         try:
             async with asyncio.timeout(_OPEN_LIMIT):
-                connection = await self._link.get()
-                far_reader, far_writer = await connection.open_connection(address, port, encoding=None)
+                far_reader, far_writer = await self._far_side(address, port)
         except (OSError, TimeoutError, asyncssh.Error, RunbookError):
             writer.transport.abort()
             return
@@ -74,6 +73,17 @@ class Forwards:
         else:
             writer.close()
             far_writer.close()
+
+    async def _far_side(self, address: str, port: int) -> tuple[Any, Any]:
+        connection = await self._link.get()
+        try:
+            return await connection.open_connection(address, port, encoding=None)
+        except (OSError, asyncssh.Error):
+            await asyncio.sleep(0)  # a loss is noticed with the next event
+            if not connection.is_closed():
+                raise
+        connection = await self._link.get()
+        return await connection.open_connection(address, port, encoding=None)
 
 
 async def _pump(reader: Any, writer: Any) -> None:

@@ -48,7 +48,7 @@ if alive "$1"; then echo running; else echo gone; fi
 #: a connection lost before is known to have run nothing.
 BEGIN = r"""
 cd "$HOME" 2>/dev/null
-cd -- "$2" || { printf '%s -\n' "$1"; exit 0; }
+cd -- "$2" 2>/dev/null || { printf '%s -\n' "$1"; exit 0; }
 group=$$
 leader() { set -- ${s##*) }; group=$3; }
 { read -r s < /proc/$$/stat; } 2>/dev/null && leader

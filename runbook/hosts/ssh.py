@@ -10,10 +10,10 @@ from pathlib import Path
 
 import asyncssh
 
-from runbook.errors import CouldNotLook, OutcomeUnknown, TimedOut, Unreachable
+from runbook.errors import CouldNotLook, HostError, OutcomeUnknown, TimedOut, Unreachable
 from runbook.hosts import files, transfer, trees
 from runbook.hosts.base import Completed, Endpoint, Machine, Sink, Tick
-from runbook.hosts.channel import Channel, NotBegun, begin, end, no_folder
+from runbook.hosts.channel import Channel, NotBegun, begin, end
 from runbook.hosts.collect import Collected
 from runbook.hosts.connection import AcceptKey, Connection, SshOptions
 from runbook.hosts.forward import Forwards
@@ -123,8 +123,10 @@ class SshHost:
             except TimeoutError:
                 reason = f"no answer within {_BEGIN_LIMIT:g}s"
                 connection.abort()
-            except FileNotFoundError as error:
-                raise no_folder(self.name, cwd, argv[0], error) from None
+            except FileNotFoundError:
+                raise HostError(
+                    self.name, f"{self.name}: there is no folder {cwd}; {argv[0]} was not started."
+                ) from None
         raise Unreachable(
             self.name, f"{self.name}: {argv[0]} could not be started: {reason}. Nothing was run there."
         )
