@@ -1,0 +1,100 @@
+"""``runbook lab up | down | status | break | mend | dns``: the practice lab by hand."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from runbook.errors import EXIT_OK, EXIT_USE
+from runbook.lab import control
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="runbook lab", description="The practice lab by hand.")
+    top.add_argument("--json", action="store_true", help="for programs")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="up|down|status|break|mend|dns")
+    up = verbs.add_parser("up", help="start the lab, unless it runs")
+    up.add_argument("--fresh", action="store_true", help="end a running lab first, with all it holds")
+    up.add_argument("--tofu", default="", help='"stand-in": leave a real tofu or terraform alone')
+    verbs.add_parser("down", help="end the lab and remove all of it")
+    verbs.add_parser("status", help="what runs in it")
+    breaking = verbs.add_parser("break", help="break something on purpose")
+    breaking.add_argument("fault", nargs="?", default="")
+    breaking.add_argument("machine", nargs="?", default="")
+    breaking.add_argument("--list", action="store_true", help="what can be broken")
+    mending = verbs.add_parser("mend", help="mend what was broken (everything, unless named)")
+    mending.add_argument("fault", nargs="?", default="")
+    mending.add_argument("machine", nargs="?", default="")
+    dns = verbs.add_parser("dns", help="the practice domain's DNS")
+    dns.add_argument("what", choices=("point", "status"), help="point: at the three production VMs")
+    return top
+
+
+def main(argv: list[str], state: Path) -> int:
+    """Returns the exit code. Raises RunbookError (LabError) for the caller to show."""
+    options = parser().parse_args(argv)
+    return asyncio.run(_run(options, state))
+
+
+async def _run(options: argparse.Namespace, state: Path) -> int:
+    if options.verb == "up":
+        info = await control.up(state, fresh=options.fresh, tofu=options.tofu)
+        facts = {"id": info.id, "pid": info.pid, "site": str(control.site_file(state)), "tofu": info.tofu}
+        _print(options, facts, f"The practice lab {info.id} runs. Its site: {facts['site']}")
+    elif options.verb == "down":
+        ended = await control.down(state)
+        _print(
+            options, {"ended": ended}, "The practice lab is gone." if ended else "There was no practice lab."
+        )
+    elif options.verb == "status":
+        facts = await control.call(state, "status")
+        _print(options, facts, _status(facts))
+    elif options.verb == "break":
+        if options.list or not options.fault:
+            faults = await control.call(state, "faults") if await control.status(state) else _known()
+            _print(options, faults, "\n".join(_fault(fault) for fault in faults))
+            return EXIT_OK if options.list else EXIT_USE
+        text = await control.call(state, "break", fault=options.fault, machine=options.machine)
+        _print(options, {"broken": options.fault}, f"Broken: {text}.")
+    elif options.verb == "mend":
+        mended = await control.call(state, "mend", fault=options.fault, machine=options.machine)
+        _print(
+            options, {"mended": mended}, f"Mended: {', '.join(mended)}." if mended else "Nothing was broken."
+        )
+    else:
+        if options.what == "point":
+            addresses = await control.call(state, "dns_point")
+        else:
+            addresses = (await control.call(state, "status"))["dns"]
+        _print(options, {"addresses": addresses}, f"The domain answers {', '.join(addresses)}.")
+    return EXIT_OK
+
+
+def _known() -> list[dict[str, Any]]:
+    from runbook.lab.faults import FAULTS
+
+    return [{"name": f.name, "text": f.text, "machine": f.machine, "active": []} for f in FAULTS.values()]
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    name = fault["name"] + (" VM" if fault["machine"] else "")
+    active = f"  [active {' '.join(fault['active'])}]".replace(" ]", "]") if fault["active"] else ""
+    return f"{name:<24}{fault['text']}{active}"
+
+
+def _status(facts: dict[str, Any]) -> str:
+    lines = [f"Practice lab {facts['id']}. The domain answers {', '.join(facts['dns'])}."]
+    for name, machine in facts["machines"].items():
+        state = "running" if machine["running"] else "no power" if machine["exists"] else "does not exist"
+        services = ", ".join(f"{key} {value}" for key, value in machine["containers"].items())
+        lines.append(f"{name:<8}{machine['address']:<15}{state:<16}{services}".rstrip())
+    lines += [f"broken: {fault}" for fault in facts["faults"]]
+    return "\n".join(lines)
+
+
+def _print(options: argparse.Namespace, facts: Any, text: str) -> None:
+    print(json.dumps(facts, ensure_ascii=False) if options.json else text, file=sys.stdout)

@@ -1,0 +1,119 @@
+"""The lab's one process: ``python -m runbook.lab.daemon FOLDER``. Started by ``control.up``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TextIO
+
+from runbook.lab import processes
+from runbook.lab.layout import Layout
+from runbook.lab.world import Refused, World
+
+LINE_LIMIT = 16 * 1024 * 1024
+
+
+async def serve(layout: Layout, lock: TextIO) -> None:
+    """Prepare the lab, answer until told to stop, then end all that was started."""
+    world = World(layout)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server: asyncio.Server | None = None
+    try:
+        layout.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        layout.socket.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(
+            lambda reader, writer: _client(world, stop, reader, writer), str(layout.socket), limit=LINE_LIMIT
+        )
+        layout.socket.chmod(0o600)
+        await world.start()
+        await stop.wait()
+    finally:
+        layout.info.unlink(missing_ok=True)
+        await world.stop()
+        if server is not None:
+            server.close()
+        processes.end_marked(f"{world.id}/")
+
+
+async def _client(
+    world: World, stop: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    def send(message: object) -> None:
+        if not writer.is_closing():
+            writer.write(json.dumps(message).encode() + b"\n")
+
+    try:
+        request = json.loads(await reader.readline())
+        verb = request.pop("verb")
+        if verb == "down":
+            stop.set()
+            send({"ok": True})
+        elif verb == "docker":
+            # a `logs -f` ends when its client goes
+            work = asyncio.ensure_future(world.docker(send, **request))
+            gone = asyncio.ensure_future(reader.read())
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+            gone.cancel()
+            send({"exit": await work})
+        else:
+            send({"ok": await world.ask(verb, request)})
+    except Refused as refused:
+        send({"error": str(refused)})
+    except asyncio.CancelledError:
+        pass
+    except Exception as error:
+        traceback.print_exc()
+        send({"error": f"the lab's daemon failed: {error!r} (see daemon.log)"})
+    finally:
+        with contextlib.suppress(OSError):
+            await writer.drain()
+            writer.close()
+
+
+def main(argv: list[str]) -> int:
+    layout = Layout(Path(argv[0]))
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("asyncssh").setLevel(logging.ERROR)
+    os.umask(0o077)
+    with layout.lock.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0  # another daemon has this folder
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        _clear(layout)
+        asyncio.run(serve(layout, lock))
+    return 0
+
+
+def _clear(layout: Layout) -> None:
+    """What a daemon that died left behind: its processes and its folder's contents."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        processes.end_marked(f"{json.loads(layout.info.read_bytes())['id']}/")
+    for entry in layout.root.iterdir():
+        if entry in (layout.lock, layout.log):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
