@@ -20,7 +20,6 @@ from runbook.desk import Desk
 from runbook.errors import CouldNotLook, RunbookError
 from runbook.events import (
     AttemptStarted,
-    CancelConfirmed,
     CancelRequested,
     CheckDone,
     Event,
@@ -295,9 +294,6 @@ class Engine:
         await self.emit(CancelRequested(step=self.state.current, by=by))
         for task in running:
             task.cancel()
-
-    async def cancelled(self, step: str, host: str, gone: bool | None, detail: str) -> None:
-        await self.emit(CancelConfirmed(step=step, host=host, gone=gone, detail=detail))
 
     async def accept_key(self, host: str, fingerprint: str) -> bool:
         """First contact with a machine: a person compares its fingerprint."""

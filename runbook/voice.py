@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook.errors import OutcomeUnknown
 from runbook.events import (
+    CancelConfirmed,
     Event,
     JobEnded,
     JobStarted,
@@ -133,6 +134,9 @@ class AttemptVoice:
         host = host or self.host
         began = self.engine.clock.monotonic()
         status: int | None = None
+        host.cancel_listener = lambda gone, detail: self._later(
+            CancelConfirmed(step=self.step, host=host.name, gone=gone, detail=detail)
+        )
         try:
             done = await host.run(argv, stdin=stdin, cwd=cwd, env=env, timeout=timeout, sink=self.sink)
             status = done.exit_status
@@ -180,7 +184,9 @@ class AttemptVoice:
             if self.engine.leaving:
                 raise  # the job goes on; the journal knows it; a resumed run follows it
             gone = await asyncio.shield(jobs.cancel(host, job, grace=10.0))
-            await self.engine.cancelled(self.step, host.name, gone, f"job {job}")
+            await self.engine.emit(
+                CancelConfirmed(step=self.step, host=host.name, gone=gone, detail=f"job {job}")
+            )
             await self.engine.emit(JobEnded(job=job, exit_status=None, **where))
             raise
         if status.kind != "done":

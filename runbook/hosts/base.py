@@ -59,6 +59,9 @@ class Endpoint:
 
 class Host(Protocol):
     machine: Machine
+    #: hears (gone, detail) when a cancelled command was looked at: True it is gone, False STILL
+    #: RUNNING, None could not look
+    cancel_listener: Callable[[bool | None, str], None] | None
 
     @property
     def name(self) -> str: ...

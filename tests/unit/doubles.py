@@ -49,6 +49,7 @@ class ScriptedHost:
     ) -> None:
         self.machine = name if isinstance(name, Machine) else machine(name)
         self.jobs_dir = ".runbook/jobs"
+        self.cancel_listener: Callable[[bool | None, str], None] | None = None
         self.script: dict[str, list[Reply]] = {}
         self.calls: list[list[str]] = []
         self.stdins: list[bytes] = []
