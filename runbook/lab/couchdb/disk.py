@@ -28,9 +28,9 @@ class Disk:
     def learn(self, found: ShardMap) -> bool:
         """Take over a shard map if it wins over the one that is here."""
         old = self.dbs.get(found.name)
-        if old is not None and old.path != found.path and old.rank >= found.rank:
+        if old is not None and (old.path == found.path or old.follows(found)):
             return False
-        if old is not None and old.path == found.path:
+        if old is not None and not found.follows(old) and old.rank >= found.rank:
             return False
         self.dbs[found.name] = found
         return True

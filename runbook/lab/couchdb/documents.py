@@ -11,6 +11,10 @@ from runbook.lab.couchdb import attachments, jsontext, revisions
 from runbook.lab.couchdb.errors import HttpError, bad_request
 from runbook.lab.couchdb.tree import Leaf, State
 
+#: what the replicator notes in its documents; allowed in ``_replicator`` alone
+REPLICATOR_MEMBERS = frozenset(
+    f"_replication_{name}" for name in ("state", "state_time", "state_reason", "id", "stats")
+)
 _IGNORED = {"_conflicts", "_deleted_conflicts", "_local_seq", "_revs_info"}
 
 
@@ -42,15 +46,17 @@ class Draft:
         return Leaf(self.position, self.path, self.deleted, self.members, self.attachments)
 
 
-def parse(raw: bytes | msgspec.Raw, *, doc_id: str | None = None) -> Draft:
-    """A document's JSON as a draft. Raises HttpError: no JSON object, a bad revision, a reserved member."""
+def parse(raw: bytes | msgspec.Raw, *, doc_id: str | None = None, database: str = "") -> Draft:
+    """A document's JSON as a draft for ``database``. Raises HttpError: no JSON object, a bad revision, a
+    reserved member."""
     source = jsontext.members(raw)
+    kept = REPLICATOR_MEMBERS if database == "_replicator" else frozenset()
     draft = Draft(doc_id or "", source=source)
     plain: list[bytes] = []
     revs: tuple[int, tuple[str, ...]] | None = None
     stubs: bytes | None = None
     for key, raw_value in source.items():
-        if key[:1] != "_":
+        if key[:1] != "_" or key in kept:
             plain.append(jsontext.text(key) + b":" + jsontext.compact(bytes(raw_value)))
         elif key == "_id":
             draft.id = doc_id or checked_id(jsontext.value(raw_value))

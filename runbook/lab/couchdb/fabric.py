@@ -39,11 +39,17 @@ def copies(node: StandIn, found: ShardMap, range_: str) -> list[Held]:
 
 def reading(node: StandIn, found: ShardMap) -> list[Held]:
     """One copy of each range, in the ring's order: the first to answer, which is the coordinator's own
-    unless writes are still on their way to it. A blank copy answers as fast as a full one."""
-    return [
-        next((each for each in held if not each.copy.late), held[0])
-        for held in (copies(node, found, range_) for range_ in found.by_range)
-    ]
+    unless writes are still on their way to it. When they are to all copies, the reader waits for
+    those of the first. A blank copy answers as fast as a full one."""
+    chosen = []
+    for range_ in found.by_range:
+        held = copies(node, found, range_)
+        ready = next((each for each in held if not each.copy.late), None)
+        if ready is None:
+            ready = held[0]
+            node.network.hurry(ready.copy)
+        chosen.append(ready)
+    return chosen
 
 
 def state(node: StandIn, found: ShardMap, doc_id: str) -> State | None:

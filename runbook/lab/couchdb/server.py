@@ -38,6 +38,8 @@ class Server:
         with self._lock:
             self._closed = True
             live = list(self._open)
+        with contextlib.suppress(OSError):  # wakes the accepting thread where shutdown does not
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
         for sock in (self._listener, *live):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)

@@ -50,6 +50,11 @@ class ShardMap:
     def rank(self) -> tuple[bool, int, bytes]:
         return (not self.deleted, self.position, revisions.raw(self.path[0]))
 
+    def follows(self, other: ShardMap) -> bool:
+        """Is this a later revision of the other one?"""
+        back = self.position - other.position
+        return 0 < back < len(self.path) and self.path[back:] == other.path
+
     @property
     def n(self) -> int:
         return max((len(nodes) for nodes in self.by_range.values()), default=0)

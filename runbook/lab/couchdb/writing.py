@@ -33,6 +33,10 @@ class Writer:
 
     def check(self, draft: Draft) -> None:
         """What is refused before anything is stored. Raises HttpError 400, 413."""
+        if self._map.name == "_replicator" and not draft.id.startswith("_") and not draft.deleted:
+            state = jsontext.value(draft.source.get("_replication_state", b'""'))
+            if state not in ("completed", "failed"):
+                self._node.note("warning", f"_replicator/{draft.id}: a real server starts replicating now")
         if self._map.partitioned and not draft.id.startswith("_"):
             head, colon, tail = draft.id.partition(":")
             if not (head and colon and tail):
@@ -169,16 +173,16 @@ def make_auth_design(node: StandIn, found: ShardMap) -> None:
 
 
 def _validators(node: StandIn, found: ShardMap) -> list[Validator]:
+    held = (each for range_ in found.by_range for each in fabric.copies(node, found, range_))
     functions = []
-    for held in fabric.reading(node, found):
-        for doc_id in sorted(held.copy.designs):
-            state = held.copy.docs.get(doc_id)
-            if state is None or state.winner.deleted:
-                continue
-            source = _source(state.winner.members)
-            function = understood(source) if source else None
-            if function is not None:
-                functions.append(function)
+    for doc_id in sorted({doc_id for each in held for doc_id in each.copy.designs}):
+        state = fabric.state(node, found, doc_id)
+        if state is None or state.winner.deleted:
+            continue
+        source = _source(state.winner.members)
+        function = understood(source) if source else None
+        if function is not None:
+            functions.append(function)
     return functions
 
 

@@ -38,7 +38,7 @@ def docs(node: StandIn, request: Request, caller: Caller, found: ShardMap) -> Re
     writer = Writer(node, found, caller)
     drafts = []
     for each in body.docs:
-        draft = documents.parse(each)
+        draft = documents.parse(each, database=found.name)
         draft.id = draft.id or node.network.entropy(16)
         writer.check(draft)
         drafts.append(draft)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook.lab.couchdb import access, documents, fabric, jsontext, revisions
 from runbook.lab.couchdb.documents import Draft
-from runbook.lab.couchdb.errors import HttpError, conflict, not_found
+from runbook.lab.couchdb.errors import HttpError, conflict, not_found, unsupported
 from runbook.lab.couchdb.shards import ShardMap
 from runbook.lab.couchdb.tree import Leaf, State
 from runbook.lab.couchdb.users import Caller
@@ -25,12 +25,16 @@ def handle(node: StandIn, request: Request, caller: Caller, found: ShardMap, res
     access.need_member(found, caller, doc_id)
     if doc_id.startswith("_local/"):
         return _local(node, request, found, doc_id)
+    if attachment.startswith("_"):
+        raise unsupported("/{db}/_design/…/" + attachment.partition("/")[0])
     if attachment:
         request.allow("GET")
         return _attachment(node, request, found, doc_id, attachment)
     request.allow("GET", "PUT", "DELETE")
     if request.method == "PUT":
-        return _store(node, request, caller, found, documents.parse(request.body, doc_id=doc_id))
+        return _store(
+            node, request, caller, found, documents.parse(request.body, doc_id=doc_id, database=found.name)
+        )
     if request.method == "DELETE":
         return _store(node, request, caller, found, Draft(doc_id, deleted=True))
     return _get(node, request, found, doc_id)
@@ -39,7 +43,7 @@ def handle(node: StandIn, request: Request, caller: Caller, found: ShardMap, res
 def post(node: StandIn, request: Request, caller: Caller, found: ShardMap) -> Reply:
     """A document to the database's own address: its id is in it, or made up."""
     request.need_json()
-    draft = documents.parse(request.body)
+    draft = documents.parse(request.body, database=found.name)
     draft.id = draft.id or node.network.entropy(16)
     return _store(node, request, caller, found, draft)
 
