@@ -20,6 +20,8 @@ FILE = "couchdb-restore.json"
 
 
 class Begun(msgspec.Struct, frozen=True):
+    """``identity`` of the database; ``sources``: the nodes whose dumps were chosen for it."""
+
     identity: str
     sources: tuple[str, ...]
 
@@ -47,6 +49,10 @@ class Checkpoint:
     def has(self, database: str, identity: str) -> bool:
         begun = self._content.begun.get(database)
         return begun is not None and begun.identity == identity
+
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        """Database -> nodes that were chosen for it: an answer is given once a run."""
+        return {database: begun.sources for database, begun in self._content.begun.items()}
 
     def begin(self, database: str, identity: str, sources: tuple[str, ...]) -> None:
         self._content.begun[database] = Begun(identity, sources)

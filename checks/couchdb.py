@@ -1,0 +1,304 @@
+"""Does CouchDB answer, as one cluster, with all copies of all that the backup holds?"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import yaml
+from tabulate import tabulate
+
+from runbook import dotenv, units
+from runbook.check import Finding, check
+from runbook.context import Look
+from runbook.couch import cluster, connect
+from runbook.couch.recovery import contents, copies_wanted, database_names, first, lacking, surveyed
+from runbook.errors import ActionFailed, CouldNotLook, Unreachable
+from runbook.events import Verdict
+from runbook.hosts.base import Machine
+
+#: Erlang's port mapper and the nodes' own traffic
+CLUSTER_PORTS = (4369, 9100)
+
+
+def _finding(
+    look: Look,
+    problems: Iterable[str],
+    expected: str,
+    good: str,
+    evidence: str = "",
+    *,
+    verdict: Verdict = "fail",
+) -> Finding:
+    """``good`` when there are no problems; else the first of them, all of them as evidence."""
+    found = list(problems)
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return Finding(
+        verdict=verdict if found else "pass",
+        expected=expected,
+        observed=f"{found[0]}{more}" if found else good,
+        evidence="\n".join([*found, evidence]).strip() if len(found) > 1 else evidence,
+        simulated=look.mode == "practice",
+    )
+
+
+@check("CouchDB answers", on="production")
+async def answers(look: Look) -> Finding:
+    """It greets, takes the login, and calls itself up."""
+    expected = "CouchDB, up, taking the admin's login"
+    client = await connect.node(look, look.host.machine)
+    try:
+        welcome = await client.aneed()
+        up = await client.aget("_up")
+    except Unreachable as error:  # silence is the answer to this question
+        return _finding(look, [error.what], expected, "", error.next)
+    finally:
+        client.close()
+    version = welcome.get("version") if isinstance(welcome, dict) else None
+    problems = [] if version else [f"something else than CouchDB answers on {client.node}"]
+    if up.status == 404:
+        problems.append(f"CouchDB on {client.node} is in maintenance mode")
+    elif not up.ok:
+        problems.append(f"_up on {client.node}: {up.error}")
+    return _finding(look, problems, expected, f"CouchDB {version}, up")
+
+
+@check("The nodes reach each other's cluster ports", on="production")
+async def ports(look: Look) -> Finding:
+    """From this VM to every other one's; asked on each VM, that is both directions."""
+    others = [machine for machine in connect.machines(look) if machine.name != look.host.name]
+    places = [(machine, port) for machine in others for port in CLUSTER_PORTS]
+
+    async def closed(place: tuple[Machine, int]) -> str:
+        machine, port = place
+        if await look.host.can_connect(machine.internal, port):
+            return ""
+        return f"{look.host.name} cannot reach {machine.internal}:{port} ({machine.name})"
+
+    problems = [text for text in await cluster.each(closed, places) if text]
+    expected = f"ports {' and '.join(map(str, CLUSTER_PORTS))} of the other production VMs are open"
+    hint = (
+        "Open them in the firewall between the VMs, and publish them from the container." if problems else ""
+    )
+    return _finding(look, problems, expected, f"{len(places)} connections opened", hint)
+
+
+@check("Every node has the name the others know")
+async def names(look: Look) -> Finding:
+    wanted = connect.expected(look)
+    async with connect.cluster(look) as clients:
+        found = await cluster.members(clients)
+    problems = [one.problem for one in found.values() if one.problem]
+    if problems:
+        return _finding(look, problems, _list(wanted.values()), "", verdict="unknown")
+    wrong = cluster.misnamed(found, wanted)
+    hint = "Set NODENAME to the machine's internal address and recreate the container." if wrong else ""
+    return _finding(look, wrong, _list(wanted.values()), _list(one.name for one in found.values()), hint)
+
+
+@check("The nodes hold no databases of their own")
+async def empty(look: Look) -> Finding:
+    async with connect.cluster(look) as clients:
+        found = await cluster.each(cluster.own_databases, clients.values())
+    problems = [f"{name} holds {_list(own)}" for name, own in zip(clients, found, strict=True) if own]
+    hint = "A node that joins with databases of its own can hide data." if problems else ""
+    return _finding(look, problems, "none besides the system's", "none", hint)
+
+
+@check("The nodes are one cluster")
+async def cluster_formed(look: Look) -> Finding:
+    """Every node's _membership: listed and connected are exactly this site's nodes."""
+    wanted = connect.expected(look)
+    async with connect.cluster(look) as clients:
+        found = await cluster.members(clients)
+    evidence = "\n".join(
+        f"{name}: {one.problem}"
+        if one.problem
+        else f"{name}: connected {_list(sorted(one.connected))}; listed {_list(sorted(one.listed))}"
+        for name, one in found.items()
+    )
+    problems = cluster.unjoined(found, wanted)
+    unseen = {one.problem for one in found.values()}
+    verdict: Verdict = "unknown" if unseen.issuperset(problems) else "fail"
+    good = f"all {len(found)} nodes agree"
+    return _finding(look, problems, _list(wanted.values()), good, evidence, verdict=verdict)
+
+
+@check("Every shard has all its copies")
+async def copies_placed(look: Look) -> Finding:
+    wanted = database_names(look)
+    async with connect.cluster(look) as clients:
+        problems = await lacking(look, first(clients), wanted)
+    expected = f"{len(wanted)} databases, each range on {copies_wanted(look)} nodes"
+    return _finding(look, problems, expected, expected, _list(wanted))
+
+
+@check("The databases hold what the backup holds")
+async def contents_match(look: Look, bodies: str = "sample") -> Finding:
+    """Ids and revisions of all documents, contents of some. ``bodies``: sample, all or none."""
+    sample = {"sample": 100, "all": None, "none": 0}.get(bodies, 100)
+    expected = "every document of the backup in its revision, and no others"
+    async with connect.cluster(look) as clients:
+        try:
+            found = await surveyed(look)
+        except ActionFailed as error:
+            raise CouldNotLook(error.what, next=error.next) from None
+        if found.questions:
+            names = _list(found.questions)
+            raise CouldNotLook(f"A person has to choose first which node's copy of {names} is restored.")
+        compared = [await contents(first(clients), one, sample=sample) for one in found.selections.values()]
+    table = tabulate(
+        [
+            (
+                one.database,
+                one.expected,
+                one.actual,
+                one.missing,
+                one.extra,
+                one.other,
+                one.bodies,
+                one.differing,
+            )
+            for one in compared
+        ],
+        headers=("database", "expected", "actual", "missing", "extra", "other rev.", "contents", "differing"),
+    )
+    problems = [f"{one.database}: {one.words()}" for one in compared if not one.same]
+    good = (
+        f"{sum(one.actual for one in compared)} documents in {len(compared)} databases, all as in the backup"
+    )
+    return _finding(look, problems, expected, good, table)
+
+
+@check("All copies of every shard are equal")
+async def copies_equal(look: Look) -> Finding:
+    """Two looks, with no replication left to do on any node."""
+    wanted = database_names(look)
+    async with connect.cluster(look) as clients:
+        problems = await cluster.settled(clients, wanted)
+    expected = "the same number of documents in every copy, twice, with no backlog"
+    return _finding(look, problems, expected, f"{len(wanted)} databases: all copies equal", _list(wanted))
+
+
+@check("The nodes' document limit is the site's, everywhere")
+async def node_config(look: Look) -> Finding:
+    limit = look.site.couchdb.max_document_size
+    async with connect.cluster(look) as clients:
+        found = await cluster.document_limits(clients)
+    wrong = [
+        f"max_document_size on {name} is {units.size(size)}" for name, size in found.items() if size != limit
+    ]
+    return _finding(look, wrong, f"max_document_size = {units.size(limit)} on every node", units.size(limit))
+
+
+# ── settings files on the VMs ──────────────────────────────────────────────────────────────
+@dataclass(frozen=True)
+class _Settings:
+    """What one VM's files say; secrets only as hashes that never leave this module."""
+
+    machine: str
+    problems: tuple[str, ...]
+    same: Mapping[str, str]  #: setting -> hash of its value
+    monster: bool = False
+
+
+@check("Each VM's CouchDB settings are its own, the shared ones the same")
+async def settings_adapted(look: Look) -> Finding:
+    """From .env, the compose override and CouchDB's own file; secrets are compared, never shown."""
+    found = await cluster.each(lambda machine: _read(look, machine), connect.machines(look))
+    problems = [problem for one in found for problem in one.problems]
+    problems += _different(found, ("cookie", "secret", "admin hash", "uuid", "document limit"))
+    expected = "NODENAME of each VM; one cookie (not the default), secret, admin hash and uuid on all"
+    return _finding(look, problems, expected, f"so on {len(found)} VMs")
+
+
+@check("One cookie, not the default")
+async def cookie(look: Look) -> Finding:
+    found = await cluster.each(lambda machine: _read(look, machine), connect.machines(look))
+    problems = [
+        f"{one.machine} has the cookie `monster`: CouchDB refuses to start" for one in found if one.monster
+    ]
+    problems += _different(found, ("cookie",))
+    return _finding(look, problems, "the same cookie on all, not `monster`", f"so on {len(found)} VMs")
+
+
+def _different(found: Iterable[_Settings], keys: Iterable[str]) -> list[str]:
+    problems, settings = [], list(found)
+    for key in keys:
+        missing = [one.machine for one in settings if not one.same.get(key)]
+        if missing:
+            problems.append(f"{_list(missing)}: no {key}")
+        elif len({one.same[key] for one in settings}) > 1:
+            others = [one.machine for one in settings if one.same[key] != settings[0].same[key]]
+            problems.append(f"the {key} of {_list(others)} is not that of {settings[0].machine}")
+    return problems
+
+
+async def _read(look: Look, machine: Machine) -> _Settings:
+    host = await look.hosts.open(machine.name)
+    folder = look.output("compose_dir") or f"{look.site.platform.folder}/docker"
+    texts, problems = {}, []
+    for name in (".env", "docker-compose.override.yml", "runbook-couchdb.ini"):
+        data = await host.read_bytes(f"{folder}/{name}")
+        if data is None:
+            problems.append(f"{machine.name} has no {folder}/{name}")
+        texts[name] = (data or b"").decode("utf-8", "replace")
+    env = dotenv.parse(texts[".env"])
+    environment = _environment(texts["docker-compose.override.yml"])
+    sections = _ini(texts["runbook-couchdb.ini"])
+    if environment is None or sections is None:
+        problems.append(f"{machine.name}: the override or CouchDB's settings file cannot be read")
+    environment, sections = environment or {}, sections or {}
+    # the image makes the name couchdb@$NODENAME
+    if texts["docker-compose.override.yml"] and environment.get("NODENAME") != machine.internal:
+        has = environment.get("NODENAME", "none")
+        problems.append(f"{machine.name} has NODENAME {has}, not {machine.internal}")
+    value = environment.get("COUCHDB_ERLANG_COOKIE", "")
+    value = env.get("COUCHDB_COOKIE", "") if value in ("${COUCHDB_COOKIE}", "$COUCHDB_COOKIE") else value
+    if value == "monster":
+        problems.append(f"{machine.name} has the cookie `monster`: CouchDB refuses to start")
+    couchdb, admins = sections.get("couchdb", {}), sections.get("admins", {})
+    shared = {
+        "cookie": value,
+        "secret": sections.get("chttpd_auth", {}).get("secret", ""),
+        "admin hash": admins.get(look.site.couchdb.user, ""),
+        "uuid": couchdb.get("uuid", ""),
+        "document limit": couchdb.get("max_document_size", ""),
+    }
+    for key in ("cookie", "secret", "admin hash"):
+        if shared[key]:
+            look.secrets.learn(shared[key], f"couchdb {key} of {machine.name}")
+    if shared["admin hash"] and not shared["admin hash"].startswith("-pbkdf2"):
+        problems.append(
+            f"{machine.name}: the admin's password is not hashed, so each node would make its own hash"
+        )
+    hashes = {key: hashlib.sha256(text.encode()).hexdigest() for key, text in shared.items() if text}
+    return _Settings(machine.name, tuple(problems), hashes, value == "monster")
+
+
+def _environment(text: str) -> dict[str, str] | None:
+    """The couchdb service's environment in a compose file, in either of its forms."""
+    try:
+        found = ((yaml.safe_load(text) or {}).get("services") or {}).get("couchdb") or {}
+        given = found.get("environment") or {}
+        if isinstance(given, dict):
+            return {str(key): str(value) for key, value in given.items()}
+        return dict(str(item).partition("=")[::2] for item in given)
+    except (yaml.YAMLError, AttributeError, TypeError):
+        return None
+
+
+def _ini(text: str) -> dict[str, dict[str, str]] | None:
+    parser = configparser.RawConfigParser(strict=False, delimiters=("=",), comment_prefixes=(";",))
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        return None
+    return {section: dict(parser.items(section)) for section in parser.sections()}
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
