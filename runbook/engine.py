@@ -84,6 +84,8 @@ class Engine:
     # ── the run ────────────────────────────────────────────────────────────────────────────
     async def run(self) -> RunVerdict:
         """Drive the run until it ends or stops. Raises WaitsForPerson when a question finds nobody."""
+        with contextlib.suppress(RunbookError):  # what is not known yet is said by the step that needs it
+            await self.hosts.learn()
         try:
             if any(step.attempts for step in self.state.steps.values()):
                 await self._pick_up()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import getpass
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from runbook import __version__
+from runbook import __version__, tofu
 from runbook.clock import Clock
 from runbook.desk import Desk
 from runbook.engine import Catalog, Engine
 from runbook.errors import StateError
-from runbook.events import CheckDone, Event, Live, Mode, NoteAdded, Record, RunResumed, RunVerdict
+from runbook.events import CheckDone, Event, Mode, NoteAdded, Record, RunResumed, RunVerdict
 from runbook.front import FrontEnd
 from runbook.guide import Guide
 from runbook.hosts.registry import SiteHosts
@@ -70,13 +72,19 @@ class Session:
         async def accept_key(host: str, fingerprint: str) -> bool:
             return await engine.accept_key(host, fingerprint)
 
-        def live(what: Live) -> None:
-            front.live(what)
+        async def ask_outputs() -> Mapping[str, Any]:
+            operator_pc = await engine.hosts.open("operator")
+            look = engine.look(self.guide.steps[0], operator_pc, ())
+            return await (await tofu.workshop(look)).outputs(look)
 
         secrets = SecretStore(learn=self.redactor.learn, ask=ask_secret)
         desk = Desk(front, emit, secrets.learn, count=self.state.questions_asked)
         self._hosts = SiteHosts(
-            self.site, lambda: self.state.outputs, jobs_dir=self.folder / "jobs", accept_key=accept_key
+            self.site,
+            lambda: self.state.outputs,
+            jobs_dir=self.folder / "jobs",
+            accept_key=accept_key,
+            ask_outputs=ask_outputs,
         )
         engine = Engine(
             guide=self.guide,
@@ -92,7 +100,7 @@ class Session:
             clock=self.clock,
             desk=desk,
             show=front.record,
-            live=live,
+            live=front.live,
         )
         return engine
 

@@ -141,6 +141,10 @@ class Hosts(Protocol):
         """All machines known now, production first, in index order; not the operator's PC."""
         ...
 
+    async def learn(self) -> None:
+        """Ask the world (OpenTofu's outputs) for machines that neither site nor steps name."""
+        ...
+
     def select(self, target: str) -> list[Machine]:
         """``operator``, ``first production``, ``each production``, ``backup``, ``each machine``,
         ``host:NAME``. Raises CouldNotLook when the site knows no such machine yet."""

@@ -179,6 +179,9 @@ class FakeHosts:
         known = [host.machine for host in self.by_name.values() if host.machine.role != "operator"]
         return sorted(known, key=lambda one: (one.role != "production", one.index, one.name))
 
+    async def learn(self) -> None:
+        pass
+
     def select(self, target: str) -> list[Machine]:
         every = self.machines()
         production = [one for one in every if one.role == "production"]
