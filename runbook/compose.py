@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import msgspec
@@ -87,8 +87,8 @@ class Service(msgspec.Struct, frozen=True):
 
     image: str = ""
     container_name: str = ""
-    profiles: list[str] = field(default_factory=list)
-    depends_on: list[str] = field(default_factory=list)
+    profiles: list[str] = msgspec.field(default_factory=list)
+    depends_on: list[str] = msgspec.field(default_factory=list)
 
 
 def parse_config(done: Completed) -> dict[str, Service]:

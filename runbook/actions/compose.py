@@ -54,7 +54,7 @@ class Up:
         standings = watch.see(_time(), now)
         # only worth the window when the first look finds nothing wrong
         if all(one.container and one.container.status in ("running", "exited") for one in standings):
-            standings = await _follow(look.host, project, watch, params, limit=watch.window * 2)
+            standings = await _follow(look.host, project, watch, params, limit=watch.window + 10)
         old = await project.outdated(look.host, [one.container for one in standings if one.container])
         remark = f"; made from another configuration: {', '.join(old)}" if old else ""
         facts = ", ".join(_facts(standings)) or "no containers"

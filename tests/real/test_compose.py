@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-
-from dockerd import Daemon, private_dockerd
-from doubles import FakeVoice, machine, make_context
-
 from checks import compose as checks
 from runbook.actions.compose import Up, UpParams
 from runbook.docker import containers
 from runbook.errors import ActionFailed
 from runbook.hosts.local import LocalHost
+from tests.real.dockerd import Daemon, private_dockerd
+from tests.unit.doubles import FakeVoice, machine, make_context
 
 pytestmark = pytest.mark.real("root", "busybox", "dockerd", "docker-compose")
 
