@@ -6,6 +6,7 @@ again (*journal says* against *world says*), and the run goes on at the first st
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
