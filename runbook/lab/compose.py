@@ -123,6 +123,11 @@ def load(files: list[Path], name: str, environment: Mapping[str, str], version: 
             raise ComposeError(f"{prefix}{error}") from None
         if not isinstance(read, dict) or not isinstance(read.get("services", {}), dict):
             raise ComposeError(f"Top level object in '{file}' needs to be an object with services.")
+        if version == 1 and merged and str(read.get("version", "1")) != str(merged.get("version", "1")):
+            raise ComposeError(
+                f"ERROR: Version mismatch: file {files[0]} specifies version {merged.get('version')} "
+                f"but extension file {file} uses version {read.get('version')}"
+            )
         merged = _merge(merged, _fill(read, values, missing))
     named = name or values.get("COMPOSE_PROJECT_NAME", "") or (merged.get("name", "") if version == 2 else "")
     named = _project_name(named or folder.resolve().name)

@@ -59,20 +59,19 @@ async def up(state: Path, *, fresh: bool = False, tofu: str = "") -> LabInfo:
     if running is not None:
         return running
     layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    daemon = await asyncio.to_thread(_spawn, layout, tofu)
-    limit = time.monotonic() + START_LIMIT
-    while time.monotonic() < limit:
-        running = await status(state)
-        if running is not None:
-            return running
-        # exit 0: another daemon of this folder was quicker; wait for that one
-        if daemon.poll() not in (None, 0):
-            raise LabError(
-                f"The practice lab did not start:\n{_tail(layout.log)}", next="Nothing is running."
-            )
-        await asyncio.sleep(0.03)
-    await down(state)
-    raise LabError(f"The practice lab was not ready after {START_LIMIT:.0f} s:\n{_tail(layout.log)}")
+    try:
+        await asyncio.wait_for(_spawn(layout, tofu), START_LIMIT)
+        while (running := await status(state)) is None:
+            # another caller's daemon was quicker; wait for that one
+            if not await asyncio.to_thread(_holder, layout):
+                text = f"The practice lab did not start:\n{_tail(layout.log)}"
+                raise LabError(text, next="Nothing is running.")
+            await asyncio.sleep(0.03)
+    except TimeoutError:
+        text = f"The practice lab was not ready after {START_LIMIT:.0f} s:\n{_tail(layout.log)}"
+        await down(state)
+        raise LabError(text, next="It was ended again.") from None
+    return running
 
 
 async def down(state: Path) -> bool:
@@ -137,22 +136,32 @@ def _read(layout: Layout) -> LabInfo | None:
         return None
 
 
-def _spawn(layout: Layout, tofu: str) -> subprocess.Popen[bytes]:
+async def _spawn(layout: Layout, tofu: str) -> None:
+    """Start the daemon and wait for the line it prints when ready, or for its end. A shell starts
+    it and goes at once: so it is nobody's child here, and outlives the caller."""
     package_parent = str(Path(runbook.__file__).resolve().parent.parent)
     paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     if tofu:
         environment["RUNBOOK_LAB_TOFU"] = tofu
+    command = [sys.executable, "-m", "runbook.lab.daemon", str(layout.root)]
     with layout.log.open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "runbook.lab.daemon", str(layout.root)],
+        shell = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            '"$@" &',
+            "sh",
+            *command,
             cwd="/",
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
         )
+    assert shell.stdout is not None
+    await shell.wait()
+    await shell.stdout.readline()
 
 
 def _holder(layout: Layout) -> int:

@@ -13,7 +13,6 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TextIO
 
 from runbook.lab import processes
 from runbook.lab.layout import Layout
@@ -22,7 +21,7 @@ from runbook.lab.world import Refused, World
 LINE_LIMIT = 16 * 1024 * 1024
 
 
-async def serve(layout: Layout, lock: TextIO) -> None:
+async def serve(layout: Layout) -> None:
     """Prepare the lab, answer until told to stop, then end all that was started."""
     world = World(layout)
     stop = asyncio.Event()
@@ -38,6 +37,7 @@ async def serve(layout: Layout, lock: TextIO) -> None:
         )
         layout.socket.chmod(0o600)
         await world.start()
+        _ready()
         await stop.wait()
     finally:
         layout.info.unlink(missing_ok=True)
@@ -45,6 +45,12 @@ async def serve(layout: Layout, lock: TextIO) -> None:
         if server is not None:
             server.close()
         processes.end_marked(f"{world.id}/")
+
+
+def _ready() -> None:
+    """Tell who started us, and let go of its pipe."""
+    print("ready", flush=True)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
 async def _client(
@@ -89,17 +95,25 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("asyncssh").setLevel(logging.ERROR)
     os.umask(0o077)
-    with layout.lock.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return 0  # another daemon has this folder
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+    lock = layout.lock.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0  # another daemon has this folder
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    status = 1
+    try:
         _clear(layout)
-        asyncio.run(serve(layout, lock))
-    return 0
+        asyncio.run(serve(layout))
+        status = 0
+    except Exception:
+        traceback.print_exc()
+    # The lock is free when this process is gone, and no sooner; threads that still serve do not
+    # hold it up.
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _clear(layout: Layout) -> None:

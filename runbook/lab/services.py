@@ -52,6 +52,8 @@ class Couch:
         if ailment.crash:
             raise Crash(ailment.crash)
         environment, ini = dict(self._service.environment), read_ini(self._service.mounts)
+        if environment.get("NODENAME"):  # the image's start script makes -name couchdb@$NODENAME
+            environment["NODENAME"] = f"couchdb@{environment['NODENAME']}"
         if ailment.cookie:
             environment["COUCHDB_ERLANG_COOKIE"] = ailment.cookie
         if ailment.password:

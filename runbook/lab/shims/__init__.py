@@ -11,6 +11,12 @@ from runbook.lab.layout import Layout, Spec
 HERE = Path(__file__).parent
 CLIENT = HERE / "client.py"
 SHELL = ("df", "tar", "cloud-init", "crontab", "sudo", "hostname", "docker")
+#: programs of this PC that a practice VM must not reach through the rest of its PATH
+HIDDEN = ("docker-compose", "podman", "kubectl")
+GUARDED = (
+    "systemctl", "service", "shutdown", "reboot", "poweroff", "halt", "init", "apt", "apt-get", "dpkg", "yum",
+    "dnf", "mount", "umount", "iptables", "nft", "ufw", "useradd", "userdel", "usermod", "passwd", "mkfs", "fdisk",
+)  # fmt: skip
 #: what Linux has and macOS has not
 SPARE = {
     "sha256sum": ("sha256sum.py", "sha256"),
@@ -38,6 +44,10 @@ def install(layout: Layout, spec: Spec, *, compose: int) -> None:
         "DF": shutil.which("df") or "/bin/df",
         "TAR": shutil.which("tar") or "/bin/tar",
     }
+    for name in HIDDEN:
+        _write(folder / name, f'#!/bin/sh\necho "sh: 1: {name}: not found" >&2\nexit 127\n')
+    for name in GUARDED:
+        _write(folder / name, f'#!/bin/sh\necho "{name}: a practice VM has no system of its own" >&2\nexit 1\n')
     names = (*SHELL, "docker-compose") if compose == 1 else SHELL
     for name in names:
         text = (HERE / name).read_text()
