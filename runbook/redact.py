@@ -81,7 +81,7 @@ class Redactor:
         if user and password:
             self.learn(f"{user}:{password}", label)
 
-    def bytes(self, raw: bytes) -> bytes:
+    def raw(self, raw: bytes) -> bytes:
         return self._matcher.whole(raw)
 
     def text(self, text: str) -> str:

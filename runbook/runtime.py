@@ -10,14 +10,13 @@ from datetime import datetime
 
 
 def seconds_between(earlier: str, later: str) -> float:
-    """Between two times as the journal writes them; 0 when one is missing or the clock went back."""
-    if not earlier or not later:
+    """Between two times as the journal writes them; 0 when one is missing or none (a damaged
+    journal is reported all the same), or when the clock went back."""
+    try:
+        between = datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
+    except (ValueError, TypeError, OverflowError):
         return 0.0
-    return max((moment(later) - moment(earlier)).total_seconds(), 0.0)
-
-
-def moment(at: str) -> datetime:
-    return datetime.fromisoformat(at)
+    return max(between.total_seconds(), 0.0)
 
 
 @dataclass

@@ -104,9 +104,13 @@ def _rto(state: RunState, guide: Guide | None) -> model.Objective:
 def _rpo(state: RunState, used: model.Backup) -> model.Objective:
     target = _target(state, "rpo")
     made, basis = _backup_time(used)
-    if made is None or not state.started_at:
+    try:
+        start = datetime.fromisoformat(state.started_at)
+        age = (start - made).total_seconds() if made else None
+    except (ValueError, TypeError):
+        age, basis = None, missing("the run's start")
+    if age is None:
         return _objective(target, None, basis)
-    age = (datetime.fromisoformat(state.started_at) - made).total_seconds()
     if age < 0:
         return _objective(
             target, None, "the backup's time lies after the run's start: one of the clocks is wrong"

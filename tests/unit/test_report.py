@@ -327,6 +327,18 @@ def test_every_changed_byte_is_seen(run: Path, name: str) -> None:
     assert verify(run).ok
 
 
+def test_no_damage_keeps_the_report_from_being_written(run: Path) -> None:
+    path, random = run / "journal.jsonl", Random(3)
+    whole = path.read_bytes()
+    places = [*random.sample(range(len(whole)), 60), whole.index(b'"at":"') + 8, whole.rindex(b'"at":"') + 12]
+    for at in places:
+        changed = bytearray(whole)
+        changed[at] = random.choice(b'0zZ+:"\\{\xff')
+        path.write_bytes(changed)
+        assert bytes(changed) == whole or "NO EVIDENCE" in report.text(run)
+        json.loads(report.text(run, "json"))
+
+
 def test_files_missing_added_or_replaced_are_seen(run: Path) -> None:
     log = run / "output" / "freeze.1.backup.log"
     whole = log.read_bytes()

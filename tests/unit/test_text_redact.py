@@ -66,7 +66,7 @@ def test_a_stream_writes_what_the_whole_would(secret: str, text: str, cuts: list
     stream = found.stream()
     borders = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
     parts = [stream.feed(raw[a:b]) for a, b in pairwise(borders)]
-    assert b"".join([*parts, stream.flush()]) == found.bytes(raw)
+    assert b"".join([*parts, stream.flush()]) == found.raw(raw)
 
 
 def test_a_stream_holds_back_only_what_could_begin_a_secret() -> None:
