@@ -49,9 +49,12 @@ mask=$2 folder=$3; shift 3
 mine="$job/pid.$$"
 echo "$$ $(identity $$)" > "$mine" && ln "$mine" "$job/pid" 2>/dev/null; won=$?
 rm -f "$mine"
-[ "$won" = 0 ] || { echo taken >&3; exit 0; }
-echo started >&3
+# who started it may be gone by now, and the pipe with it
+trap '' PIPE
+[ "$won" = 0 ] || { echo taken >&3; exit 0; } 2>/dev/null
+{ echo started >&3; } 2>/dev/null
 exec 3>&-
+trap - PIPE
 # a TERM for the group ends the command; the runner stays to write down how it ended
 trap : TERM INT HUP
 ( cd -- "$folder" && umask "$mask" && exec "$@" )

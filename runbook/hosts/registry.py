@@ -122,13 +122,12 @@ class SiteHosts:
 
     # ── their hosts ────────────────────────────────────────────────────────────────────────
     async def open(self, name: str) -> Host:
+        """Connects with the first thing asked of it, so that a check can say what is wrong."""
         if name == OPERATOR.name:
             return self._operator
         if not any(machine.name == name for machine in self.machines()):
             await self.learn()
-        host = self._host(name)
-        await host.link.get()
-        return host
+        return self._host(name)
 
     def shell_argv(self, name: str) -> list[str]:
         """The command that opens a shell there; [] when no such machine is known yet."""
