@@ -259,8 +259,8 @@ class Acting:
             then = "What was changed is not known: look at the checks."
         kept: dict[str, Any] = {}
         if voice is not None:
-            await voice.settled()
             kept = voice.close()
+            await voice.settled()
         await self.engine.emit(
             ActEnded(
                 step=step.id, attempt=attempt, host=name, outcome=outcome, summary=summary, next=then, **kept

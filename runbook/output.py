@@ -32,14 +32,20 @@ class OutputFile:
         self.path = ""
         self.problem = ""
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes) -> bytes:
+        """Keep it; returns what can be shown of it now, redacted (a secret may go on in the next)."""
         with self._guard:
-            self._put(self._stream.feed(chunk))
+            return self._put(self._stream.feed(chunk))
+
+    def flush(self) -> bytes:
+        """No more will come: what was held back, redacted."""
+        with self._guard:
+            return self._put(self._stream.flush())
 
     def close(self) -> tuple[str, int, str]:
         """(relative path, bytes, SHA-256); ("", 0, "") when nothing was written."""
+        self.flush()
         with self._guard:
-            self._put(self._stream.flush())
             if self._file >= 0:
                 try:
                     os.fsync(self._file)
@@ -49,9 +55,9 @@ class OutputFile:
                 self._file = -1
         return (self.path, self.bytes, self._hash.hexdigest()) if self.path else ("", 0, "")
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes) -> bytes:
         if not data or self.problem:
-            return
+            return data
         try:
             if self._file < 0:
                 self._open()
@@ -63,6 +69,7 @@ class OutputFile:
                 view = view[count:]
         except OSError as error:
             self.problem = f"output of {self._name} is not kept whole: {error.strerror}"
+        return data
 
     def _open(self) -> None:
         folder = self._run_dir / FOLDER

@@ -42,7 +42,6 @@ class AttemptVoice:
         self.deadline: asyncio.Timeout | None = None
         name = ".".join(part for part in (step, str(attempt), host.name, tag) if part)
         self._file = OutputFile(engine.run_dir, name, engine.redactor)
-        self._redact = engine.redactor.stream()
         self._lines = LineSplitter()
         self._pending: list[asyncio.Task[Any]] = []
         #: when each progress began, and at what: for its rate
@@ -50,8 +49,7 @@ class AttemptVoice:
 
     # ── output ─────────────────────────────────────────────────────────────────────────────
     def sink(self, chunk: bytes) -> None:
-        self._file.write(chunk)
-        self._show(self._lines.feed(self._redact.feed(chunk)))
+        self._show(self._lines.feed(self._file.write(chunk)))
 
     def _show(self, lines: Sequence[str]) -> None:
         if lines:
@@ -62,8 +60,10 @@ class AttemptVoice:
 
     def close(self) -> dict[str, Any]:
         """Ends the output; what ActEnded says of it (nothing when there was none)."""
-        self._show([*self._lines.feed(self._redact.flush()), *self._lines.flush()])
+        self._show([*self._lines.feed(self._file.flush()), *self._lines.flush()])
         path, count, digest = self._file.close()
+        if self._file.problem:
+            self.note(f"The disk of this PC: {self._file.problem}.")
         return {"output": path, "output_bytes": count, "output_sha256": digest} if path else {}
 
     # ── the record ─────────────────────────────────────────────────────────────────────────
