@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -75,7 +76,7 @@ class RequestRefused(RunbookError):
         self.node, self.status = node, reply.status
         body = reply.body if isinstance(reply.body, dict) else {}
         self.error, self.reason = str(body.get("error")), str(body.get("reason"))
-        super().__init__(f"CouchDB on {node} refused to {doing}: {reply.error}.")
+        super().__init__(f"CouchDB on {node} refused to {doing}: {reply.error.rstrip('.')}.")
 
 
 class Silent(Unreachable):
@@ -152,7 +153,7 @@ class Client:
         self._lock = threading.Lock()
         self._idle: dict[float, list[Any]] = {}
         self._busy: list[Any] = []
-        self._closed = False
+        self.closed = False
 
     def __repr__(self) -> str:
         return f"<Client {self.node} {self.base}>"
@@ -231,7 +232,7 @@ class Client:
             try:
                 return self._once(method, url, data, doing, raw, timeout, fresh=False)
             except Unreachable as error:
-                if isinstance(error, Silent) or self._closed:
+                if isinstance(error, Silent) or self.closed:
                     raise
         return self._once(method, url, data, doing, raw, timeout, fresh=not repeatable)
 
@@ -273,7 +274,7 @@ class Client:
         self, method: str, doing: str, session: Any, error: Exception, timeout: float
     ) -> HostError | RunbookError:
         """The exception for a request without an answer."""
-        if self._closed:
+        if self.closed:
             return Silent(self.node, f"The connection to CouchDB on {self.node} was closed here.")
         if session.connection_pool.taken is None:
             return Silent(
@@ -308,7 +309,7 @@ class Client:
         """A session nobody else uses meanwhile. ``fresh``: with no connection that may be stale
         (writes are not repeated, so they must not meet one)."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise Silent(self.node, f"The connection to CouchDB on {self.node} was closed here.")
             idle = self._idle.setdefault(timeout, [])
             session = idle.pop() if idle else _session(timeout)
@@ -325,7 +326,7 @@ class Client:
         finally:
             with self._lock:
                 self._busy.remove(session)
-                if self._closed:
+                if self.closed:
                     pool.shut()
                 else:
                     self._idle[timeout].append(session)
@@ -333,7 +334,7 @@ class Client:
     def close(self) -> None:
         """Close every connection, also those in use: their requests fail at once."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             for session in self._busy:
                 session.connection_pool.end()
             for session in (s for idle in self._idle.values() for s in idle):
@@ -361,4 +362,6 @@ def _reason(error: Exception) -> str:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and len(error.args) == 1 and isinstance(error.args[0], int):
+        return os.strerror(error.args[0])  # the library makes errors of a bare number
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

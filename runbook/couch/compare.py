@@ -13,19 +13,24 @@ import binascii
 import hashlib
 import heapq
 import json
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Context, Decimal, DecimalException
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from runbook.couch.client import Client, RequestRefused
 from runbook.couch.reader import Row
 from runbook.couch.selection import SERVER_MADE
+from runbook.errors import RunbookError, TimedOut, Unreachable
 
+T = TypeVar("T")
 #: rows of ids and revisions asked for at once (about 100 bytes each)
 PAGE = 5000
+#: how often each node is asked for a page before giving up
+ROUNDS = 3
 #: ids named in a result; the counts are whole
 NAMED = 20
 _GROUP_BYTES, _GROUP_DOCS = 4_000_000, 100
@@ -48,7 +53,7 @@ class _Page(msgspec.Struct):
 
 class _Body(msgspec.Struct):
     id: str = ""
-    doc: msgspec.Raw | None = None
+    doc: msgspec.Raw = msgspec.Raw(b"null")  #: null for one that is deleted
 
 
 class _Bodies(msgspec.Struct):
@@ -97,22 +102,46 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def held(client: Client, database: str, page: int = PAGE) -> Iterator[Held]:
-    """What the server lists, in the order of ids, without what it made itself. Raises
-    RequestRefused (404: no such database) and the Client's errors."""
+def held(client: Client, database: str, page: int = PAGE, others: Sequence[Client] = ()) -> Iterator[Held]:
+    """What the server lists, in the order of ids, without what it made itself; ``others`` are asked
+    when it does not answer. Raises RequestRefused (404: no such database) and the Client's errors."""
     last, own = None, SERVER_MADE.get(database)
     while True:
         query: dict[str, str] = {} if last is None else {"startkey": json.dumps(last)}
-        reply = client.get(database, "_all_docs", raw=True, limit=page + 1, **query)
-        if not reply.ok:
-            raise RequestRefused(client.node, f"list {database}", reply)
-        found = msgspec.json.decode(reply.body, type=_Page).rows
+        found = _page([client, *others], database, limit=page + 1, **query).rows
         for row in found:
             if row.id not in (last, own):
                 yield row
         if len(found) <= page:
             return
         last = found[-1].id
+
+
+def _page(clients: list[Client], database: str, **query: Any) -> _Page:
+    """A page of the list, from the first node that gives it."""
+    for attempt, client in enumerate(clients * ROUNDS, start=1):
+        last = attempt == len(clients) * ROUNDS
+        try:
+            reply = client.get(database, "_all_docs", raw=True, **query)
+        except (Unreachable, TimedOut):
+            if last or client.closed:
+                raise
+        else:
+            if reply.ok:
+                return _decoded(client, reply.body, _Page)
+            if last or reply.status < 500:
+                raise RequestRefused(client.node, f"list {database}", reply)
+        time.sleep(0.1 * attempt)
+    raise AssertionError("unreachable")
+
+
+def _decoded(client: Client, body: bytes, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=type)
+    except (ValueError, RecursionError) as error:
+        raise RunbookError(
+            f"CouchDB on {client.node} listed documents in an unknown form: {error}."
+        ) from None
 
 
 def aligned(rows: Iterable[Row], there: Iterable[Held]) -> Iterator[tuple[Row | None, Held | None]]:
@@ -217,10 +246,10 @@ def _check(client: Client, database: str, group: list[_Wanted], differing: _Tall
     reply = client.post(database, "_all_docs", body=keys, raw=True, include_docs=True, timeout=300.0)
     if not reply.ok:
         raise RequestRefused(client.node, f"show documents of {database}", reply)
-    found = {row.id: row.doc for row in msgspec.json.decode(reply.body, type=_Bodies).rows}
+    found = {row.id: row.doc for row in _decoded(client, reply.body, _Bodies).rows}
     for one in group:
-        doc = found.get(one.id)
-        if doc is None or content_digest(bytes(doc)) != one.digest:
+        doc = bytes(found.get(one.id, b"null"))
+        if doc == b"null" or content_digest(doc) != one.digest:
             differing.add(one.id)
     return len(group)
 

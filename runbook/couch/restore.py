@@ -123,8 +123,9 @@ class Restoring:
     # ── reading ────────────────────────────────────────────────────────────────────────────
     def _missing(self) -> Iterator[Row]:
         """The documents to send: those the database does not hold yet."""
-        database = self.selection.database
-        for row, there in aligned(self.selection.rows(), held(self.clients[0], database)):
+        first, *others = self.clients
+        there_now = held(first, self.selection.database, others=others)
+        for row, there in aligned(self.selection.rows(), there_now):
             if row is None:
                 continue
             if there is not None and there.value.rev == row.rev:

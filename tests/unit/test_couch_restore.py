@@ -1,0 +1,253 @@
+"""Restore and comparison against the stand-in: all kinds of refusal, resuming, cancelling."""
+
+import asyncio
+import base64
+import threading
+
+import pytest
+
+from runbook.couch.checkpoint import Checkpoint, ready
+from runbook.couch.client import Client
+from runbook.couch.compare import compare, content_digest, held
+from runbook.couch.reader import Row
+from runbook.couch.restore import Restoring, batches, restore
+from runbook.couch.selection import choose, find
+from runbook.errors import ActionFailed, HostError, StateError
+from tests.unit.couch import ADDRESSES, backup, doc, dump, formed
+
+LIMIT = {"couchdb": {"max_document_size": "20000"}}
+
+
+@pytest.fixture(scope="module")
+def couch():
+    with formed(LIMIT) as found:
+        yield found
+
+
+@pytest.fixture
+def database(couch, request):
+    name = f"db_{abs(hash(request.node.name)) % 10**9}"
+    assert couch[1][0].put(name, q=2, n=3).ok
+    return name
+
+
+def chosen(tmp_path, database, docs):
+    folder = backup(tmp_path / "backup", {ADDRESSES[0]: {database: dump(docs)}})
+    return choose(database, find(folder)[database])
+
+
+def many(count):
+    return [doc(f"d{n:04}", f"{n % 7 + 1}-{n:04x}", n=n, text="é漢😀" * 5) for n in range(count)]
+
+
+async def test_everything_arrives_with_its_revision(couch, database, tmp_path):
+    nodes, clients = couch
+    validator = doc(
+        "_design/v",
+        "1-d",
+        validate_doc_update="function(n,o,u){ if(n.type==='bad') throw({forbidden:'no'}); }",
+    )
+    one = chosen(tmp_path, database, [*many(1200), validator])
+    seen, before = [], [node.requests for node in nodes]
+    result = await restore(one, clients, progress=lambda docs, size: seen.append(docs))
+    assert result.refused == () and result.stored == 1201 and seen[-1] == 1201
+    found = await asyncio.to_thread(compare, one.rows(), clients[2], database, sample=None)
+    assert found.same and found.actual == found.bodies == 1201
+    assert all(node.requests > old for node, old in zip(nodes, before, strict=True))  # spread over all
+
+
+async def test_refused_documents_are_named_and_the_others_stored(couch, database, tmp_path):
+    clients = couch[1]
+    docs = many(40)
+    docs[7]["data"] = "x" * 30_000
+    docs[9]["_attachments"] = {"f": {"stub": True, "length": 5, "digest": "md5-x", "revpos": 1}}
+    docs[11]["_bogus"] = 1
+    result = await restore(chosen(tmp_path, database, docs), clients)
+    refused = {one.id: one.error for one in result.refused}
+    assert refused == {
+        "d0007": "413 document_too_large",
+        "d0009": "missing_stub",
+        "d0011": "400 doc_validation",
+    }
+    assert result.stored == 37
+    assert len(list(held(clients[1], database))) == 37
+
+
+async def test_it_goes_on_through_dropped_connections_and_busy_servers(couch, database, tmp_path):
+    nodes, clients = couch
+    one = chosen(tmp_path, database, many(600))
+    nodes[0].drop_connections(2, after=True)
+    nodes[1].fail_next(2, 503)
+    work = Restoring(one, clients, pause=0.01)
+    result = await asyncio.to_thread(work.run)
+    assert result.refused == () and compare(one.rows(), clients[0], database).same
+
+
+async def test_it_gives_up_when_no_node_answers(couch, database, tmp_path):
+    nodes, clients = couch
+    one = chosen(tmp_path, database, many(10))
+    work = Restoring(one, clients, attempts=3, pause=0.01)
+    listing = work._missing()
+    first = next(listing)
+    for node in nodes:
+        node.drop_connections(5)
+    with pytest.raises(HostError):
+        work._send([first], 0)
+    for node in nodes:
+        node.drop_connections(0)
+
+
+async def test_a_second_run_sends_what_is_missing_only(couch, database, tmp_path):
+    clients = couch[1]
+    docs = many(300)
+    await restore(chosen(tmp_path, database, docs[:120]), clients)
+    one = chosen(tmp_path, database, docs)
+    result = await restore(one, clients)
+    assert (result.present, result.stored) == (120, 180)
+    assert compare(one.rows(), clients[0], database, sample=None).same
+
+
+async def test_a_foreign_revision_is_not_made_a_conflict(couch, database, tmp_path):
+    clients = couch[1]
+    clients[0].bulk(database, [b'{"_id":"d0001","_rev":"9-feed"}'])
+    result = await restore(chosen(tmp_path, database, many(3)), clients)
+    assert [(one.id, one.error) for one in result.refused] == [("d0001", "conflict")]
+    assert "_conflicts" not in clients[0].get(database, "d0001", conflicts=True).body
+
+
+class Slow(Client):
+    """Lets a test hold back every batch after the first."""
+
+    gate: threading.Event
+    begun: threading.Event
+    sent: int = 0
+
+    def bulk(self, database, documents):
+        if type(self).sent:
+            type(self).gate.wait(20)
+        type(self).sent += 1
+        try:
+            return super().bulk(database, documents)
+        finally:
+            type(self).begun.set()
+
+
+async def test_cancelled_nothing_goes_on_and_a_new_run_completes_it(couch, database, tmp_path):
+    Slow.gate, Slow.begun, Slow.sent = threading.Event(), threading.Event(), 0
+    plain = couch[1]
+    slow = [Slow(one.base, one.user, one._password, one.node) for one in plain]
+    one = chosen(tmp_path, database, many(3000))
+    running = asyncio.create_task(restore(one, slow))
+    await asyncio.to_thread(Slow.begun.wait, 20)
+    running.cancel()
+    await asyncio.sleep(0)
+    Slow.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("restore")]
+    part = len(list(held(plain[0], database)))
+    assert part < 3000
+    result = await restore(one, plain)
+    assert result.present == part and compare(one.rows(), plain[0], database, sample=0).same
+
+
+def test_only_an_empty_database_or_one_this_run_began(couch, database, tmp_path):
+    client = couch[1][0]
+    checkpoint = Checkpoint(tmp_path)
+    identity = ready(client, database, checkpoint)
+    checkpoint.begin(database, identity, ("10.0.1.10",))
+    client.bulk(database, [b'{"_id":"a","_rev":"1-a"}'])
+    assert ready(client, database, Checkpoint(tmp_path)) == identity
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(ActionFailed, match="holds documents or deletions"):
+        ready(client, database, Checkpoint(other))
+    with pytest.raises(ActionFailed, match="does not exist"):
+        ready(client, "never_made", checkpoint)
+
+
+def test_deletions_are_not_empty(couch, database, tmp_path):
+    client = couch[1][0]
+    client.bulk(database, [b'{"_id":"gone","_rev":"2-b","_deleted":true}'])
+    with pytest.raises(ActionFailed, match="deletions"):
+        ready(client, database, Checkpoint(tmp_path))
+
+
+def test_a_database_made_anew_is_not_the_one_that_was_begun(couch, tmp_path):
+    client = couch[1][0]
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.begin("openedx_1", ".1111", ())
+    assert checkpoint.has("openedx_1", ".1111") and not checkpoint.has("openedx_1", ".2222")
+    assert checkpoint.sources() == {"openedx_1": ()}
+    assert client  # the file is the only memory
+    checkpoint.path.write_text("{")
+    with pytest.raises(StateError, match="Nothing was restored"):
+        Checkpoint(tmp_path)
+
+
+def test_the_servers_own_design_document_in_users_is_empty(couch, tmp_path):
+    client = couch[1][0]
+    assert ready(client, "_users", Checkpoint(tmp_path))
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+def test_comparison_over_pages(couch, database, page):
+    client = couch[1][0]
+    ids = ["", "A", "a", "a\u2028b", "b/c", "é", "漢", "😀"][1:]
+    client.bulk(
+        database, [f'{{"_id":{i!r},"_rev":"1-a"}}'.replace("'", '"').encode() for i in ids if i != "a\u2028b"]
+    )
+    listed = [row.id for row in held(client, database, page=page)]
+    assert listed == sorted(listed) and len(listed) == 6
+
+
+def test_every_difference_is_counted_and_named(couch, database):
+    client = couch[1][0]
+    upload = base64.b64encode(b"file").decode()
+    client.bulk(
+        database,
+        [
+            b'{"_id":"same","_rev":"1-a","n":1.0,"m":{"a":1,"b":2}}',
+            b'{"_id":"other","_rev":"2-a"}',
+            b'{"_id":"extra","_rev":"1-a"}',
+            b'{"_id":"body","_rev":"1-a","n":123456789012345678901234567891}',
+            f'{{"_id":"up","_rev":"1-a","content_type":"x","data":"{upload}"}}'.encode(),
+        ],
+    )
+    there = [
+        Row("body", "1-a", b'{"_id":"body","_rev":"1-a","n":123456789012345678901234567890}', False),
+        Row("missing", "1-a", b"{}", False),
+        Row("other", "1-a", b"{}", False),
+        Row("same", "1-a", b'{"m":{"b":2,"a":1.00},"n":1}', False),
+        Row("up", "1-a", f'{{"data":"{upload}","content_type":"x"}}'.encode(), False),
+    ]
+    found = compare(there, client, database, sample=None)
+    assert (found.expected, found.actual) == (5, 5)
+    assert found.first_missing == ("missing",) and found.first_extra == ("extra",)
+    assert found.first_other == ("other",) and found.first_differing == ("body",)
+    assert found.bodies == 3 and not found.same and found.there == 3
+    assert "1 missing (missing)" in found.words()
+
+
+def test_a_sample_is_always_the_same_size(couch, database):
+    client = couch[1][0]
+    rows = [
+        Row(f"d{n:03}", "1-a", b'{"_id":"d%03d","_rev":"1-a","n":%d}' % (n, n), False) for n in range(300)
+    ]
+    client.bulk(database, [row.doc for row in rows])
+    assert compare(rows, client, database, sample=50).bodies == 50
+    assert compare(rows, client, database, sample=1000).bodies == 300
+
+
+def test_content_is_compared_by_value():
+    same = content_digest(b'{"_id":"a","x":[1.50,{"b":"\\u00e9","a":null}]}')
+    assert same == content_digest('{"x":[1.5,{"a":null,"b":"é"}],"_rev":"9"}'.encode())
+    for other in (b'{"x":0}', b'{"x":-0.0}', b'{"x":"0"}', b'{"x":1e400}', b'{"x":1e999999999999}'):
+        assert content_digest(other) != same
+    assert content_digest(b'{"x":0.0}') != content_digest(b'{"x":-0.0}')
+
+
+def test_batches_by_bytes_and_documents():
+    rows = [Row(str(n), "1-a", b"x" * size, False) for n, size in enumerate([10, 10, 500, 10, 10, 10])]
+    sizes = [[len(row.doc) for row in batch] for batch in batches(iter(rows), max_bytes=100, max_docs=2)]
+    assert sizes == [[10, 10], [500], [10, 10], [10]]
