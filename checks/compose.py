@@ -48,8 +48,10 @@ async def file_found(look: Look) -> Finding:
 @check("Services are steady", on="step")
 async def steady(look: Look, services: str = "", over: str = "6s", once: str = "") -> Finding:
     """Running, with the same start time and restart count over the whole of ``over``, and not
-    unhealthy. ``services``: names with commas; empty = all that compose would start."""
-    project, wanted = await _project(look, services)
+    unhealthy. ``services``: names with commas; empty = all that have a container here."""
+    project, wanted, remark = await _project(look, services)
+    if not wanted:
+        return _nothing(project)
     window = parse_duration(over)
     watch = Watch(wanted, window, once=_list(once))
     clock = asyncio.get_running_loop().time
@@ -59,9 +61,9 @@ async def steady(look: Look, services: str = "", over: str = "6s", once: str = "
         standings = watch.see(clock(), await docker.containers(look.host, project.name))
     state = overall(standings)
     return Finding(
-        verdict="pass" if state == "steady" else "fail",
+        verdict="fail" if state != "steady" else "warn" if remark else "pass",
         expected=f"{', '.join(wanted)}: running unchanged for {duration(window)}",
-        observed=describe(standings),
+        observed="; ".join(filter(None, [describe(standings), remark])),
         evidence=f"{LOOKS} looks with docker inspect, project {project.name}",
     )
 
@@ -69,9 +71,11 @@ async def steady(look: Look, services: str = "", over: str = "6s", once: str = "
 @check("Services are healthy", on="step")
 async def healthy(look: Look, services: str = "") -> Finding:
     """What Docker's own health checks say now; a service without one can only be seen running."""
-    project, wanted = await _project(look, services)
+    project, wanted, remark = await _project(look, services)
+    if not wanted:
+        return _nothing(project)
     found = await docker.containers(look.host, project.name)
-    words, bad, blind = [], False, False
+    words, bad, blind = [remark] if remark else [], False, bool(remark)
     for name in wanted:
         own = [one for one in found if one.service == name]
         for one in own:
@@ -89,14 +93,24 @@ async def healthy(look: Look, services: str = "") -> Finding:
     )
 
 
+def _nothing(project: compose.Project) -> Finding:
+    text = f"project {project.name} has no containers"
+    return Finding(verdict="fail", expected="services that were started", observed=text)
+
+
 def _list(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-async def _project(look: Look, services: str) -> tuple[compose.Project, tuple[str, ...]]:
+async def _project(look: Look, services: str) -> tuple[compose.Project, tuple[str, ...], str]:
+    """The project, the services asked about, and a remark when Watchtower is at work."""
     project = await compose.find_project(look)
     known = await project.services(look.host)
+    found = await docker.containers(look.host, project.name)
+    started = {one.service for one in found if one.service in known}
     try:
-        return project, compose.wanted(known, _list(services), ())
+        wanted = compose.wanted(known, _list(services) or sorted(started), ())
     except ActionFailed as error:
         raise CouldNotLook(error.what, next=error.next) from None
+    awake = any(one.service == compose.WATCHTOWER and one.status == "running" for one in found)
+    return project, wanted, "watchtower is running: it may replace images at any time" if awake else ""

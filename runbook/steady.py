@@ -117,10 +117,11 @@ class Watch:
 
 
 def overall(standings: Sequence[Standing]) -> State:
+    """The worst of them; nothing at all is not steady."""
     states = {one.state for one in standings}
     if "failing" in states:
         return "failing"
-    return "waiting" if "waiting" in states else "steady"
+    return "steady" if states == {"steady"} else "waiting"
 
 
 def describe(standings: Sequence[Standing]) -> str:
