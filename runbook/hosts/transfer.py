@@ -28,7 +28,9 @@ BLOCK = 256 * 1024
 STALL = 300.0
 #: seconds for hashing a file there
 _HASHING = 3600.0
-_TRIES = 5
+#: connections tried for one transfer, and seconds before the second (then doubled)
+TRIES = 5
+PAUSE = 1.0
 
 _PREPARE = (
     SUM
@@ -84,16 +86,16 @@ async def get_file(host: SshHost, remote: str, local: Path, tick: Tick | None) -
 
 async def _resuming(host: SshHost, once: Callable[[], Awaitable[int]], kept: str) -> None:
     """Go on after a lost connection; what is there is looked at anew each time."""
-    for attempt in range(_TRIES):
+    for attempt in range(TRIES):
         try:
             await once()
             return
         except (OutcomeUnknown, Unreachable) as error:
-            if attempt == _TRIES - 1 or (attempt == 0 and isinstance(error, Unreachable)):
+            if attempt == TRIES - 1 or (attempt == 0 and isinstance(error, Unreachable)):
                 raise Unreachable(
                     host.name, f"{error.what} {kept}", next="Try again: it goes on there."
                 ) from error
-            await asyncio.sleep(min(2**attempt, 10))
+            await asyncio.sleep(min(PAUSE * 2**attempt, 10))
         except _Differs as error:
             if attempt:
                 raise HostError(
