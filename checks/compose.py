@@ -107,9 +107,9 @@ async def _project(look: Look, services: str) -> tuple[compose.Project, tuple[st
     project = await compose.find_project(look)
     known = await project.services(look.host)
     found = await docker.containers(look.host, project.name)
-    started = {one.service for one in found if one.service in known}
+    names = _list(services) or sorted({one.service for one in found if one.service in known})
     try:
-        wanted = compose.wanted(known, _list(services) or sorted(started), ())
+        wanted = compose.wanted(known, names, ()) if names else ()
     except ActionFailed as error:
         raise CouldNotLook(error.what, next=error.next) from None
     awake = any(one.service == compose.WATCHTOWER and one.status == "running" for one in found)
