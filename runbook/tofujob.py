@@ -47,14 +47,16 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     descriptor = os.open(events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with open(descriptor, "ab") as kept:  # noqa: PTH123 - made with its mode
-        child = subprocess.Popen(
+    with (
+        open(descriptor, "ab") as kept,  # noqa: PTH123 - made with its mode
+        subprocess.Popen(
             program,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **secrets},
-        )
+        ) as child,
+    ):
         assert child.stdout
         for raw in child.stdout:
             kept.write(raw)

@@ -48,6 +48,7 @@ def read_plan(raw: bytes) -> Planned:
     """``show -json`` of a plan file. Raises ValueError when it is none."""
     try:
         plan = msgspec.json.decode(raw)
+        plan["format_version"]  # what every plan has
         resources = [one for one in plan.get("resource_changes", ()) if _kind(one["change"]["actions"])]
         changes = [_change(one) for one in resources]
         outputs = {name: one for name, one in plan.get("output_changes", {}).items() if _kind(one["actions"])}

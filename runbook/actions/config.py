@@ -11,10 +11,10 @@ import msgspec
 
 from runbook import adapt, compose, dotenv, unpack
 from runbook.action import NoParams, Outcome, Params, Plan, Probe, Repeat, Scope
-from runbook.backup.freeze import last_words
 from runbook.context import Context, Look
 from runbook.errors import ActionFailed, HostError, RunbookError
 from runbook.hosts.base import Completed
+from runbook.lastwords import last_words
 from runbook.units import size
 
 

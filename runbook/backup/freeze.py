@@ -17,7 +17,8 @@ import msgspec
 from runbook.clock import stamp
 from runbook.context import Context, Look
 from runbook.errors import ActionFailed, CouldNotLook
-from runbook.hosts.base import Completed, Host
+from runbook.hosts.base import Host
+from runbook.lastwords import last_words
 
 MARK = "#runbook-frozen# "
 LEASE = ".runbook-lease.json"
@@ -168,9 +169,3 @@ async def pin(context: Context, host: Host, source: str, id: str) -> str:
 def same_files(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
     """Has ``other`` every file of ``one``, with its size? (It may hold more.)"""
     return bool(one) and all(other.get(name) == size for name, size in one.items())
-
-
-def last_words(done: Completed) -> str:
-    """The last lines a command said, for a message."""
-    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    return " / ".join(lines[-3:]) or f"exit status {done.exit_status}, no output"

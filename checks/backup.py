@@ -1,0 +1,139 @@
+"""Backups: is the schedule stopped or running, is one held still, is it good?"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+from runbook.backup import choice, freeze, layout
+from runbook.backup.verify import verify
+from runbook.check import Finding, check
+from runbook.context import Look
+from runbook.errors import ActionFailed, CouldNotLook
+from runbook.events import Verdict
+from runbook.units import parse_duration
+
+
+@check("The backup schedule is stopped", on="backup")
+async def schedule_frozen(look: Look) -> Finding:
+    """No active crontab line of the backup VM contains ``backup.schedule``."""
+    schedule = look.site.backup.schedule
+    crontab = await freeze.read_crontab(look.host)
+    active, frozen = freeze.active_lines(crontab, schedule), freeze.frozen_lines(crontab)
+    elsewhere = await _system_crontabs(look, schedule)
+    expected = f"no active crontab line with {schedule!r}"
+    if active:
+        return Finding(
+            verdict="fail", expected=expected, observed=f"{len(active)} active", evidence="\n".join(active)
+        )
+    if elsewhere:
+        observed = "this user's crontab is stopped, but the system's files have such lines: stop them by hand"
+        return Finding(verdict="warn", expected=expected, observed=observed, evidence="\n".join(elsewhere))
+    if not frozen:
+        observed = "no such line at all: is the schedule another user's, or a systemd timer?"
+        return Finding(verdict="warn", expected=expected, observed=observed)
+    return Finding(
+        verdict="pass",
+        expected=expected,
+        observed=f"{len(frozen)} line(s) commented out",
+        evidence="\n".join(frozen),
+    )
+
+
+@check("The backup schedule is running", on="backup")
+async def schedule_running(look: Look) -> Finding:
+    """The schedule's lines are active again, none is left commented out, and no lease is left."""
+    schedule = look.site.backup.schedule
+    crontab = await freeze.read_crontab(look.host)
+    active, frozen = freeze.active_lines(crontab, schedule), freeze.frozen_lines(crontab)
+    lease = await freeze.read_lease(look, look.host)
+    expected = f"active crontab lines with {schedule!r}, no lease"
+    if frozen or not active:
+        observed = f"{len(active)} active, {len(frozen)} commented out"
+        return Finding(verdict="fail", expected=expected, observed=observed, evidence="\n".join(frozen))
+    if lease:
+        return Finding(
+            verdict="warn", expected=expected, observed=f"running, but there is a lease of {lease.words}"
+        )
+    return Finding(
+        verdict="pass", expected=expected, observed=f"{len(active)} active", evidence="\n".join(active)
+    )
+
+
+@check("The chosen backup is pinned", on="backup")
+async def pinned(look: Look) -> Finding:
+    """The chosen backup lies under ``pinned/`` with every file of the copy on this PC."""
+    lease = await freeze.read_lease(look, look.host)
+    own = lease if lease and lease.run == look.run_dir.name else None
+    id = look.output("backup_id") or (own.backup if own else "")
+    path = look.output("backup_path") or (own.path if own else "")
+    where = look.output("backup_remote") or (own.pinned if own else "")
+    expected = "the chosen backup below pinned/, the same as on this PC"
+    if not id or not path:
+        return Finding(verdict="fail", expected=expected, observed="no backup was chosen in this run")
+    local = await asyncio.to_thread(layout.describe_local, Path(path), look.site.backup.databases)
+    if not where:
+        observed = f"{id} lies on this PC alone; the backup VM does not have it, so nothing can prune it"
+        return Finding(verdict="warn" if local.complete else "fail", expected=expected, observed=observed)
+    remote = await layout.find_remote(look.host, look.site.backup.remote, look.site.backup.databases)
+    there = next((one for one in remote if one.path == where), None)
+    if there is None:
+        return Finding(verdict="fail", expected=expected, observed=f"{where} is gone")
+    problems = [*there.problems, *local.problems]
+    if not freeze.same_files(there.files, local.files):
+        problems.append(f"{path} on this PC has not the same files as {where}")
+    if problems:
+        return Finding(verdict="fail", expected=expected, observed=problems[0], evidence="\n".join(problems))
+    observed = f"{id}: {len(there.files)} files as {where} and as {path}"
+    return Finding(verdict="pass", expected=expected, observed=observed)
+
+
+@check("The chosen backup is whole", on="once")
+async def verified(look: Look) -> Finding:
+    """Manifest, checksum (in every way it can have been made), every archive and every row of every
+    dump of the backup on this PC, read to the end. Good proves the copy, not that it restores."""
+    expected = "manifest, checksum, archives and dumps of every node good; age within the RPO"
+    try:
+        folder = await choice.chosen_folder(look)
+    except ActionFailed as error:
+        return Finding(verdict="fail", expected=expected, observed=str(error))
+    site, stop = look.site, threading.Event()
+    try:
+        found = await asyncio.to_thread(
+            verify,
+            folder,
+            roots=dict.fromkeys((site.backup.remote, "/backup")),
+            expected=site.backup.databases,
+            largest=site.couchdb.max_document_size,
+            now=look.clock.now(),
+            rpo=parse_duration(site.objectives.rpo),
+            stop=stop,
+        )
+    except OSError as error:
+        raise CouldNotLook(f"{folder} cannot be read: {error}") from None
+    finally:
+        stop.set()  # cancelled: the thread ends at its next file
+    way = f"checksum {found.way}" if found.way else "without a checksum"
+    rows = sum(found.documents.values())
+    good = (
+        f"{found.backup.id}: {len(found.backup.nodes)} nodes, {rows} documents read, {way}. "
+        "This proves the copy; only a restore proves that it restores."
+    )
+    verdict: Verdict = "fail" if found.problems else "warn" if found.remarks else "pass"
+    bad = [*found.problems, *found.remarks]
+    return Finding(
+        verdict=verdict,
+        expected=expected,
+        observed=f"{found.backup.id}: {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
+        if bad
+        else good,
+        evidence="\n".join([*bad, *found.facts]),
+    )
+
+
+async def _system_crontabs(look: Look, schedule: str) -> list[str]:
+    """Lines of the system's crontabs with that word; empty where they cannot be read."""
+    done = await look.host.run(["grep", "-rsF", "--", schedule, "/etc/crontab", "/etc/cron.d"], timeout=30)
+    lines = done.stdout.decode(errors="replace").splitlines()
+    return [line for line in lines if not line.partition(":")[2].lstrip().startswith("#")]

@@ -1,0 +1,98 @@
+"""Any command as an action: run as it stands, judged by its exit status, its questions answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runbook.actions.command import Command, CommandParams, Expect
+from runbook.errors import ActionFailed, OutcomeUnknown
+from runbook.hosts.base import Completed
+from runbook.secrets import Secret
+from tests.unit.doubles import FakeVoice, ScriptedHost, make_context, make_look
+from tests.unit.here import Here
+
+
+async def run(params: CommandParams, host: ScriptedHost, **more: object):
+    context = make_context(host, **more)
+    plan = await Command().plan(context, params)
+    return await Command().act(context, params, plan), context
+
+
+async def test_a_job_on_a_machine(tmp_path: Path) -> None:
+    host = Here("vm2", tmp_path)
+    (tmp_path / "sub").mkdir()
+    params = CommandParams(argv=["sh", "-c", "pwd; cat; echo '$HOME; `id`'"], cwd="sub", stdin="given")
+    outcome, context = await run(params, host)
+    assert bytes(context.voice.raw).decode().splitlines() == [f"{tmp_path}/sub", "given$HOME; `id`"]
+    assert outcome.summary.endswith("exit status 0")
+    assert context.voice.jobs[0].startswith("command-")
+
+
+async def test_the_jobs_name_changes_with_the_work() -> None:
+    host = ScriptedHost("vm1").on("a").on("b")
+    names = [(await run(CommandParams(argv=argv), host))[1].voice.jobs[0] for argv in (["a"], ["b"], ["a"])]
+    assert names[0] == names[2] != names[1]
+
+
+async def test_a_failure_says_the_last_words() -> None:
+    host = ScriptedHost("vm1").on("make", Completed(2, b"one\n", b"two\nno rule\n"))
+    with pytest.raises(ActionFailed, match=r"vm1: make it ended with exit status 2: .*no rule"):
+        await run(CommandParams(argv=["make", "it"]), host)
+
+
+async def test_a_lost_connection_is_not_a_failure() -> None:
+    host = ScriptedHost("vm1").on("make", Completed(None, b"", b""))
+    with pytest.raises(OutcomeUnknown):
+        await run(CommandParams(argv=["make"]), host)
+
+
+async def test_unless_tells_that_there_is_nothing_to_do() -> None:
+    host = ScriptedHost("vm1").on("test -e", [0, 1, Completed(None, b"", b"")])
+    params = CommandParams(argv=["touch", "x"], unless=["test", "-e", "x"])
+    found = [(await Command().probe(make_look(host), params)).satisfied for _ in range(3)]
+    assert found == [True, False, None]
+    assert (await Command().probe(make_look(host), CommandParams(argv=["x"]))).satisfied is False
+
+
+async def test_wrong_parameters_run_nothing() -> None:
+    look = make_look(ScriptedHost("vm1"))
+    for params in (
+        CommandParams(argv=[]),
+        CommandParams(argv=["x"], limit="soon"),
+        CommandParams(argv=["x"], expect=[Expect(pattern="?")]),
+    ):
+        with pytest.raises(ActionFailed, match="Nothing was run"):
+            await Command().plan(look, params)
+
+
+class Answering(FakeVoice):
+    async def ask_secret(self, text: str, label: str) -> Secret:
+        self.asked.append(("secret", text, ()))
+        return Secret("pass-phrase-9", label)
+
+
+async def test_questions_of_a_program_are_asked_and_secrets_stay_out(tmp_path: Path) -> None:
+    script = tmp_path / "ask"
+    script.write_text(
+        "#!/bin/sh\nprintf 'Name: '; read -r n\nstty -echo; printf 'Passphrase: '; read -r p; stty echo\n"
+        'echo; echo "hello $n"; [ "$p" = pass-phrase-9 ] || exit 5; echo "got $p"\n'
+    )
+    script.chmod(0o755)
+    host = ScriptedHost("operator")
+    voice = Answering(host, {"text": "Ada"})
+    params = CommandParams(
+        argv=[str(script)],
+        cwd=str(tmp_path),
+        expect=[
+            Expect(pattern="Name: ", text="Who?"),
+            Expect(pattern="Passphrase: ", kind="secret", text="The key's passphrase?"),
+        ],
+    )
+    await run(params, host, voice=voice)
+    assert [(kind, text) for kind, text, _ in voice.asked] == [
+        ("text", "Who?"),
+        ("secret", "The key's passphrase?"),
+    ]
+    assert b"hello Ada" in voice.raw and b"pass-phrase-9" not in voice.raw

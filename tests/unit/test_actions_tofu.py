@@ -1,0 +1,194 @@
+"""What OpenTofu says, read; the program found. (The real program: tests/real/test_terraform.py.)"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbook import tofu, tofujob, tofuplan
+from runbook.actions.tofu import Apply, ApplyParams
+from runbook.errors import ActionFailed, CouldNotLook
+from runbook.site import Tofu
+from tests.unit.doubles import machine, make_look, make_site
+from tests.unit.here import Here
+
+LOCKED = """Error: Error acquiring the state lock
+
+  Lock Info:
+    ID:        2bc6d5a6-8f2e
+    Path:      terraform.tfstate
+    Operation: OperationTypeApply
+    Who:       ada@laptop
+    Version:   1.11.4
+    Created:   2026-11-24 01:02:03 UTC
+"""
+
+
+def resource(address: str, *actions: str, **change: Any) -> dict[str, Any]:
+    return {"address": address, "change": {"actions": list(actions), "before": None, "after": None} | change}
+
+
+def plan(*resources: dict[str, Any], **fields: Any) -> bytes:
+    return json.dumps({"format_version": "1.2", "resource_changes": list(resources), **fields}).encode()
+
+
+def test_changes_worst_first() -> None:
+    read = tofuplan.read_plan(
+        plan(
+            resource("a.new", "create"),
+            resource("a.same", "no-op"),
+            resource("a.data", "read"),
+            resource("a.size", "update", before={"size": 1, "x": 1}, after={"size": 2, "x": 1}),
+            resource("a.type", "delete", "create", before={"t": "a"}, after={"t": "b"}),
+            resource("a.old", "delete"),
+            resource("a.out", "forget"),
+            output_changes={"ips": {"actions": ["create"]}, "same": {"actions": ["no-op"]}},
+            resource_drift=[{"address": "a.size"}],
+        )
+    )
+    assert [change.words for change in read.changes] == [
+        "delete  a.old",
+        "replace a.type  (t)",
+        "forget  a.out",
+        "update  a.size  (size)",
+        "create  a.new",
+        "output  ips",
+    ]
+    assert read.drifted == ("a.size",)
+    assert read.usable and read.empty_state
+
+
+def test_the_digest_is_of_the_changes() -> None:
+    first = tofuplan.read_plan(plan(resource("a", "create"), timestamp="one"))
+    assert first.digest == tofuplan.read_plan(plan(resource("a", "create"), timestamp="two")).digest
+    other = tofuplan.read_plan(plan(resource("a", "create", after={"size": "xl"})))
+    assert other.digest != first.digest
+
+
+def test_a_plan_that_calls_itself_incomplete() -> None:
+    assert not tofuplan.read_plan(plan(applyable=False)).usable
+    assert not tofuplan.read_plan(plan(errored=True)).usable
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.recursive(st.none() | st.text(max_size=5), st.lists).map(msgspec.json.encode),
+    )
+)
+def test_what_is_no_plan_is_refused(raw: bytes) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        tofuplan.read_plan(raw)
+
+
+def test_which_resource_is_which_machine() -> None:
+    change = tofuplan.Change(
+        kind="delete", address="hcloud_server.production[0]", before=("x", "203.0.113.11")
+    )
+    assert tofuplan.is_machine(change, machine("vm1"))
+    assert not tofuplan.is_machine(change, machine("vm2"))
+    assert not tofuplan.is_machine(change, machine("backup"))
+    by_name = tofuplan.Change(kind="delete", address="hcloud_server.backup")
+    by_address = tofuplan.Change(kind="delete", address="hcloud_server.x", before=("10.0.1.100",))
+    assert tofuplan.is_machine(by_name, machine("backup"))
+    assert tofuplan.is_machine(by_address, machine("backup"))
+
+
+def test_a_lock_and_a_stale_plan() -> None:
+    found = tofuplan.lock(LOCKED)
+    assert found == tofuplan.Lock(
+        who="ada@laptop", since="2026-11-24 01:02:03 UTC", id="2bc6d5a6-8f2e", operation="OperationTypeApply"
+    )
+    framed = "\n".join(f"│ {line}" for line in LOCKED.splitlines())
+    assert tofuplan.lock(framed) == found
+    assert tofuplan.lock("Error: no such file") is None
+    assert tofuplan.is_stale("Error: Saved plan is stale")
+
+
+def test_events_are_rendered_by_their_message() -> None:
+    assert tofujob.line({"@message": "made", "type": "something_new"}) == "made"
+    diagnostic = {
+        "severity": "error",
+        "summary": "no",
+        "detail": "why",
+        "range": {"filename": "main.tf", "start": {"line": 3}},
+    }
+    assert tofujob.line({"@message": "Error: no", "diagnostic": diagnostic}) == "Error: no (main.tf:3)\nwhy"
+    stream = (
+        b'{"@level":"info","@message":"a"}\nplain\n'
+        + json.dumps({"@level": "error", "@message": "Error: no", "diagnostic": diagnostic}).encode()
+    )
+    assert tofuplan.problems(stream) == "Error: no (main.tf:3)\nwhy"
+    assert tofuplan.problems(b"only\ntext\n") == "only\ntext"
+
+
+@given(st.binary(max_size=100))
+def test_no_line_stops_the_stream(raw: bytes) -> None:
+    tofuplan.problems(raw)
+    for event in tofuplan.events(raw):
+        tofujob.line(event)
+
+
+def test_progress_counts_what_is_through() -> None:
+    seen = [
+        {"type": "apply_start", "@message": "a: Creating..."},
+        {"type": "apply_complete", "@message": "a: done"},
+        {"type": "apply_errored", "@message": "b: no"},
+    ]
+    assert tofuplan.progress(seen) == (2, "a: done")
+
+
+@pytest.mark.parametrize(
+    ("first", "kind"),
+    [("OpenTofu v1.10.2", "tofu"), ("Terraform v1.11.4", "terraform"), ("OpenTofu stand-in 1", "stand-in")],
+)
+async def test_the_program_is_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, kind: str
+) -> None:
+    host = Here("operator", tmp_path)
+    host.program("tofu", f"echo '{first}'; echo more")
+    monkeypatch.setenv("PATH", f"{host.bin}:/usr/bin:/bin")
+    found = await tofu.find(make_look(host))
+    assert (found.kind, found.version, found.path) == (kind, first, f"{host.bin}/tofu")
+
+
+async def test_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CouldNotLook, match="Neither tofu nor terraform"):
+        await tofu.find(make_look(Here("operator", tmp_path)))
+    look = make_look(Here("operator", tmp_path), site=make_site(tofu=Tofu(folder=str(tmp_path))))
+    with pytest.raises(ActionFailed, match="Neither tofu"):
+        await Apply().plan(look, ApplyParams())
+
+
+async def test_encrypted_state_never_falls_back_to_terraform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Here("operator", tmp_path)
+    host.program("terraform", "echo Terraform v1.11.4")
+    monkeypatch.setenv("PATH", f"{host.bin}:/usr/bin:/bin")
+    (tmp_path / "main.tf").write_text("terraform {\n  encryption {\n  }\n}\n")
+    look = make_look(host, site=make_site(tofu=Tofu(folder=str(tmp_path))))
+    with pytest.raises(CouldNotLook, match=r"must be handled by OpenTofu \(main.tf encrypts the state\)"):
+        await tofu.workshop(look)
+
+
+def test_the_job_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Stdin:
+        buffer = io.BytesIO(b'{"TF_VAR_t": "v"}')
+
+    monkeypatch.setattr(tofujob.sys, "stdin", Stdin)
+    monkeypatch.setattr(tofujob.signal, "signal", lambda *_: None)
+    script = """echo '{"@message":"one"}'; echo two; echo '{"@message":"'$TF_VAR_t'"}'; exit 4"""
+    assert tofujob.main([str(tmp_path / "events"), "sh", "-c", script]) == 4
+    assert capfd.readouterr().out == "one\ntwo\nv\n"
+    assert len(tofuplan.events((tmp_path / "events").read_bytes())) == 2
