@@ -15,7 +15,20 @@ from runbook.lab.container import Container
 from runbook.lab.engine import Engine, EngineError
 
 _FIELD = re.compile(r"\{\{\s*(json\s+)?\.?([\w.]*)\s*\}\}")
-_VALUED = {"--filter", "-f", "--format", "--tail", "-n", "--since", "--until", "-t", "--time", "-s", "--signal", "--type"}  # fmt: skip
+_VALUED = {
+    "--filter",
+    "-f",
+    "--format",
+    "--tail",
+    "-n",
+    "--since",
+    "--until",
+    "-t",
+    "--time",
+    "-s",
+    "--signal",
+    "--type",
+}
 
 
 class Usage(Exception):
@@ -61,9 +74,14 @@ class DockerCli:
 
     async def _version(self, argv: list[str], send: Send) -> int:
         found, _ = options(argv, _VALUED)
-        parts = {"Version": "27.3.1", "ApiVersion": "1.47", "Os": "linux"}
+        parts = {"Version": "27.3.1", "ApiVersion": "1.47", "MinAPIVersion": "1.24", "Os": "linux"}
         facts = {"Client": parts, "Server": parts}
-        send({"out": _formatted(facts, found) or "Client:\n Version: 27.3.1\nServer: Docker Engine (practice lab)\n Version: 27.3.1\n"})  # fmt: skip
+        send(
+            {
+                "out": _formatted(facts, found)
+                or "Client:\n Version: 27.3.1\nServer: Docker Engine (practice lab)\n Version: 27.3.1\n"
+            }
+        )
         return 0
 
     async def _info(self, argv: list[str], send: Send) -> int:
@@ -95,7 +113,15 @@ class DockerCli:
         else:
             head = f"{'CONTAINER ID':<15}{'IMAGE':<34}{'STATUS':<30}{'PORTS':<44}NAMES\n"
             rows = (_row(c) for c in shown)
-            send({"out": head + "".join(f"{r['ID']:<15}{r['Image']:<34}{r['Status']:<30}{r['Ports']:<44}{r['Names']}\n" for r in rows)})  # fmt: skip
+            send(
+                {
+                    "out": head
+                    + "".join(
+                        f"{r['ID']:<15}{r['Image']:<34}{r['Status']:<30}{r['Ports']:<44}{r['Names']}\n"
+                        for r in rows
+                    )
+                }
+            )
         return 0
 
     async def _inspect(self, argv: list[str], send: Send) -> int:
