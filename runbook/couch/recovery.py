@@ -17,7 +17,7 @@ from runbook.couch.compare import Comparison, compare
 from runbook.couch.restore import Result, restore
 from runbook.couch.selection import Selection
 from runbook.couch.survey import Survey, databases, survey
-from runbook.errors import ActionFailed, CouldNotLook, HostError
+from runbook.errors import ActionFailed, CouldNotLook, RunbookError
 from runbook.events import Option
 
 _POLL = 0.5
@@ -121,11 +121,11 @@ async def restore_one(
     voice.say(f"{one.database}: {one.expected} documents, {units.size(one.bytes)}")
     try:
         result = await restore(one, list(clients.values()), progress=tick)
-    except HostError as error:
+    except RunbookError as error:
         raise ActionFailed(
             f"The restore of {one.database} ended after {reached[0]} of {one.expected} documents: "
             f"{error.what}",
-            next="They stay, and a retry sends only what is missing.",
+            next=f"{error.next} They stay, and a retry sends only what is missing.".strip(),
         ) from None
     for refusal in result.refused:
         voice.say(f"refused: {one.database} {refusal.id}: {refusal.error}: {refusal.reason}")

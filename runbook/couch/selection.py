@@ -221,18 +221,18 @@ def _merged(paths: list[Path]) -> Iterator[Row]:
 def _union(database: str, inspections: Mapping[str, Inspection], overlap: _Overlap) -> Selection:
     behind = {node: overlap.union - newest for node, newest in overlap.newest.items()}
     lag = ", ".join(f"{node} lacks {count}" for node, count in behind.items() if count)
-    note = f"the newest revision of each document of {len(inspections)} copies"
-    note += f" ({lag}; a document deleted on one node only comes back)" if lag else ""
-    if overlap.other_bodies:
-        note += f"; {overlap.other_bodies} documents have the same revision but different content"
-    used = [node for node in inspections if overlap.newest[node]]
+    bodies = overlap.other_bodies
+    remark = f"; {bodies} documents have the same revision but different content" if bodies else ""
     # a copy that has everything makes the others superfluous
     complete = next((node for node, count in behind.items() if not count), None)
     if complete is not None:
-        whole = _single(database, complete, inspections, "")
-        return msgspec.structs.replace(
-            whole, note=f"node {complete} has the newest of every document: {note}"
-        )
+        note = f"it has the newest of every document; {lag}" if lag else "the copies have the same revisions"
+        return _single(database, complete, inspections, note + remark)
+    note = (
+        f"the newest revision of each document of {len(inspections)} copies: {lag}; a document deleted on "
+        "one node only comes back"
+    )
+    used = [node for node in inspections if overlap.newest[node]]
     large = [p.text for one in inspections.values() for p in one.problems if p.kind == "too_large"]
     return Selection(
         database=database,
@@ -243,5 +243,5 @@ def _union(database: str, inspections: Mapping[str, Inspection], overlap: _Overl
         lacking=max(0, max(one.total_rows or 0 for one in inspections.values()) - overlap.union),
         stubs=overlap.stubs,
         too_large=tuple(dict.fromkeys(large)),
-        note=note,
+        note=note + remark,
     )
