@@ -41,6 +41,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._head: bytearray | None = bytearray()  # before our line; None after it
         self._chunks: deque[bytes] = deque()
         self._waiting = 0
+        self._whole = False
         self._more = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -105,9 +106,12 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._writable.set()
 
     def eof_received(self) -> bool:
+        self._whole = True
         return True  # our side stays open until it is closed
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._whole:
+            self.exit_status = None  # it may come before the last of the output, which is lost now
         self._writable.set()
         self._more.set()
         if not self.begun.done():
@@ -206,4 +210,5 @@ async def end(connection: asyncssh.SSHClientConnection, group: int, grace: float
 def complaint(host: str, done: Completed) -> str:
     """What a command of ours said went wrong, in one line."""
     text = done.stderr.decode(errors="replace").strip().splitlines()
-    return text[-1] if text else f"exit status {done.exit_status} on {host}"
+    causes = [line for line in text if not line.startswith("tar: Exiting with failure")]
+    return causes[-1] if causes else f"exit status {done.exit_status} on {host}"

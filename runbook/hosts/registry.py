@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runbook.errors import CouldNotLook
 from runbook.hosts.base import Host, Machine
-from runbook.hosts.connection import AcceptKey, SshOptions
-from runbook.hosts.keys import KnownHosts
 from runbook.hosts.local import OPERATOR, LocalHost
-from runbook.hosts.ssh import SshHost
 from runbook.site import Site
+
+if TYPE_CHECKING:  # asyncssh takes a fifth of a second to import: only when a machine is used
+    from runbook.hosts.connection import AcceptKey, SshOptions
+    from runbook.hosts.keys import KnownHosts
+    from runbook.hosts.ssh import SshHost
 
 #: what steps saved so far, by output name: {"production_ips": […], "backup_ip": "…"}
 Saved = Callable[[], Mapping[str, Any]]
@@ -41,11 +44,18 @@ class SiteHosts:
         self.site = site
         self._saved, self._ask_outputs = saved, ask_outputs
         self._accept_key = accept_key
-        self.known_hosts = KnownHosts(_path(site.machines.known_hosts) or jobs_dir.parent / "known_hosts")
+        self._known_hosts_file = _path(site.machines.known_hosts) or jobs_dir.parent / "known_hosts"
         self._operator = LocalHost(OPERATOR, jobs_dir)
         self._open: dict[str, SshHost] = {}
         self._learnt: Mapping[str, Any] = {}
         self._closing: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def known_hosts(self) -> KnownHosts:
+        """The site's host keys; one object, so that two machines' questions do not cross."""
+        from runbook.hosts.keys import KnownHosts
+
+        return KnownHosts(self._known_hosts_file)
 
     # ── which machines there are ───────────────────────────────────────────────────────────
     def machines(self) -> list[Machine]:
@@ -143,6 +153,8 @@ class SiteHosts:
         return any(machine.name == name for machine in self.machines())
 
     def _host(self, name: str) -> SshHost:
+        from runbook.hosts.ssh import SshHost
+
         (machine,) = self.select(f"host:{name}")
         host = self._open.get(name)
         if host is not None and host.machine != machine:
@@ -155,6 +167,8 @@ class SiteHosts:
         return host
 
     def _options(self, machine: Machine) -> SshOptions:
+        from runbook.hosts.connection import SshOptions
+
         machines = self.site.machines
         return SshOptions(
             user=machines.backup_user if machine.role == "backup" else machines.user,

@@ -86,6 +86,7 @@ async def get_file(host: SshHost, remote: str, local: Path, tick: Tick | None) -
 
 async def _resuming(host: SshHost, once: Callable[[], Awaitable[int]], kept: str) -> None:
     """Go on after a lost connection; what is there is looked at anew each time."""
+    differed = False
     for attempt in range(TRIES):
         try:
             await once()
@@ -97,12 +98,13 @@ async def _resuming(host: SshHost, once: Callable[[], Awaitable[int]], kept: str
                 ) from error
             await asyncio.sleep(min(PAUSE * 2**attempt, 10))
         except _Differs as error:
-            if attempt:
+            if differed or attempt == TRIES - 1:
                 raise HostError(
                     host.name,
                     f"{host.name}: {error} after the transfer. The target is unchanged.",
                     next="Is another program writing there? Try again.",
                 ) from error
+            differed = True
         except OSError as error:
             raise HostError(
                 host.name, f"{host.name}: {error.filename or 'file'}: {error.strerror}. {kept}"

@@ -117,8 +117,8 @@ class Sshd:
         assert self.process is not None
         serving = children_of(self.process.pid)
         for pid in [below for child in serving for below in children_of(child)] + serving:
-            if b"sshd" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sshd"):  # no command of theirs
                     os.kill(pid, signal.SIGKILL)
         return len(serving)
 
