@@ -27,6 +27,10 @@ LIMIT = 2_000_000
 Kind = Literal["refused", "closed", "timeout", "tls", "unreachable", "nonsense"]
 
 
+#: also what a port forward gives when the far side refuses
+_CLOSED = "the connection was closed without an answer (nothing listens there, or it gave up)"
+
+
 class NoReply(Exception):
     """No answer came. ``kind`` tells a port that refuses from a way that is blocked."""
 
@@ -137,7 +141,7 @@ def no_reply(error: OSError) -> NoReply:
     if isinstance(error, TimeoutError):
         return NoReply("timeout", "no answer in time")
     if isinstance(error, ConnectionError):
-        return NoReply("closed", "the connection was closed without an answer")
+        return NoReply("closed", _CLOSED)
     return NoReply("unreachable", f"cannot be reached: {error.strerror or error}")
 
 
@@ -180,7 +184,7 @@ def _ask(
                 len(data) > limit,
             )
     except http.client.RemoteDisconnected:
-        raise NoReply("closed", "the connection was closed without an answer") from None
+        raise NoReply("closed", _CLOSED) from None
     except (http.client.HTTPException, ValueError) as error:
         raise NoReply("nonsense", f"no HTTP answer: {type(error).__name__} {error}") from None
     except OSError as error:

@@ -226,17 +226,17 @@ async def _failure(host: Host, standings: list[Standing], when: str) -> ActionFa
     bad = [one for one in standings if one.state == "failing"] or [
         one for one in standings if one.state != "steady"
     ]
-    texts, nexts = [], []
+    found, next_ = [], []
     for one in bad:
-        texts.append(f"{one.service} is not steady{when}: {one.text}.")
+        words = [f"{one.service} is not steady{when}: {one.text}."]
         if one.container:
             log, cause = await _logs(host, one.container)
-            trouble = cause or (explain(one.container.error) if one.container.error else None)
+            trouble = cause or explain(one.container.error)
             if trouble:
-                texts.append(trouble.what)
-                nexts.append(trouble.next)
-            texts.append(f"Its last lines: {last_lines(log, 4) or 'none'}.")
-            nexts.append(f"The whole log: docker logs {one.container.name}.")
-    texts.append("The containers were left as they are.")
-    nexts.append("Mend the cause, then retry.")
-    return ActionFailed(f"{host.name}: {' '.join(texts)}", next=" ".join(dict.fromkeys(nexts)))
+                words.append(trouble.what)
+                next_.append(trouble.next)
+            words.append(f"Its last lines: {last_lines(log, 3) or 'none'}")
+            next_.append(f"The whole log: docker logs {one.container.name}.")
+        found.append(" ".join(words))
+    next_.append("The containers were left as they are; mend the cause, then retry.")
+    return ActionFailed(f"{host.name}: {'; '.join(found)}", next=" ".join(dict.fromkeys(next_)))
