@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import io
 import os
+import shutil
+import subprocess
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -393,3 +395,31 @@ def test_a_missing_sum_is_noticed() -> None:
     for raw in (f"./a\0./b\0\0{digest}\n\0", f"./a\0\0{digest}\n{digest}\n\0", "./a\0"):
         with pytest.raises(ValueError, match=r"changed|cut off"):
             trees.parse_manifest(raw.encode())
+
+
+async def test_a_machine_that_has_only_busybox(
+    vm: SshHost, home: Path, tree: Path, big: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = shutil.which("busybox")
+    if program is None:
+        pytest.skip("no busybox")
+    listed = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)  # noqa: ASYNC221
+    (tmp_path / "bin").mkdir()
+    for name in listed.stdout.split():
+        (tmp_path / "bin" / name).symlink_to(program)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tree / "a" / "b" / ODD).unlink()  # its sums cannot be told apart when a name has two lines
+    await vm.write_bytes("small", b"x")
+    assert await vm.read_bytes("small") == b"x"
+    assert await vm.read_bytes("nothing") is None
+    await vm.put_file(big, "up")
+    (tmp_path / "down.part").write_bytes(big.read_bytes()[:1_000_000])
+    await vm.get_file("up", tmp_path / "down")
+    assert (tmp_path / "down").read_bytes() == big.read_bytes()
+    await vm.put_tree(tree, "new")
+    await vm.get_tree("new", tmp_path / "back")
+    assert localfiles.manifest(tmp_path / "back") == localfiles.manifest(tree)
+    (home / "new" / "two\nlines").touch()
+    with pytest.raises(HostError, match="could not be compared"):
+        await vm.get_tree("new", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
