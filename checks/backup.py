@@ -24,16 +24,23 @@ async def schedule_frozen(look: Look) -> Finding:
     elsewhere = await _system_crontabs(look, schedule)
     expected = f"no active crontab line with {schedule!r}"
     if active:
-        return Finding(
-            verdict="fail", expected=expected, observed=f"{len(active)} active", evidence="\n".join(active)
+        return _found(
+            look,
+            verdict="fail",
+            expected=expected,
+            observed=f"{len(active)} active",
+            evidence="\n".join(active),
         )
     if elsewhere:
         observed = "this user's crontab is stopped, but the system's files have such lines: stop them by hand"
-        return Finding(verdict="warn", expected=expected, observed=observed, evidence="\n".join(elsewhere))
+        return _found(
+            look, verdict="warn", expected=expected, observed=observed, evidence="\n".join(elsewhere)
+        )
     if not frozen:
         observed = "no such line at all: is the schedule another user's, or a systemd timer?"
-        return Finding(verdict="warn", expected=expected, observed=observed)
-    return Finding(
+        return _found(look, verdict="warn", expected=expected, observed=observed)
+    return _found(
+        look,
         verdict="pass",
         expected=expected,
         observed=f"{len(frozen)} line(s) commented out",
@@ -51,13 +58,16 @@ async def schedule_running(look: Look) -> Finding:
     expected = f"active crontab lines with {schedule!r}, no lease"
     if frozen or not active:
         observed = f"{len(active)} active, {len(frozen)} commented out"
-        return Finding(verdict="fail", expected=expected, observed=observed, evidence="\n".join(frozen))
+        return _found(look, verdict="fail", expected=expected, observed=observed, evidence="\n".join(frozen))
     if lease:
-        return Finding(
-            verdict="warn", expected=expected, observed=f"running, but there is a lease of {lease.words}"
+        return _found(
+            look,
+            verdict="warn",
+            expected=expected,
+            observed=f"running, but there is a lease of {lease.words}",
         )
-    return Finding(
-        verdict="pass", expected=expected, observed=f"{len(active)} active", evidence="\n".join(active)
+    return _found(
+        look, verdict="pass", expected=expected, observed=f"{len(active)} active", evidence="\n".join(active)
     )
 
 
@@ -71,22 +81,26 @@ async def pinned(look: Look) -> Finding:
     where = look.output("backup_remote") or (own.pinned if own else "")
     expected = "the chosen backup below pinned/, the same as on this PC"
     if not id or not path:
-        return Finding(verdict="fail", expected=expected, observed="no backup was chosen in this run")
+        return _found(look, verdict="fail", expected=expected, observed="no backup was chosen in this run")
     local = await asyncio.to_thread(layout.describe_local, Path(path), look.site.backup.databases)
     if not where:
         observed = f"{id} lies on this PC alone; the backup VM does not have it, so nothing can prune it"
-        return Finding(verdict="warn" if local.complete else "fail", expected=expected, observed=observed)
+        return _found(
+            look, verdict="warn" if local.complete else "fail", expected=expected, observed=observed
+        )
     remote = await layout.find_remote(look.host, look.site.backup.remote, look.site.backup.databases)
     there = next((one for one in remote if one.path == where), None)
     if there is None:
-        return Finding(verdict="fail", expected=expected, observed=f"{where} is gone")
+        return _found(look, verdict="fail", expected=expected, observed=f"{where} is gone")
     problems = [*there.problems, *local.problems]
     if not freeze.same_files(there.files, local.files):
         problems.append(f"{path} on this PC has not the same files as {where}")
     if problems:
-        return Finding(verdict="fail", expected=expected, observed=problems[0], evidence="\n".join(problems))
+        return _found(
+            look, verdict="fail", expected=expected, observed=problems[0], evidence="\n".join(problems)
+        )
     observed = f"{id}: {len(there.files)} files as {where} and as {path}"
-    return Finding(verdict="pass", expected=expected, observed=observed)
+    return _found(look, verdict="pass", expected=expected, observed=observed)
 
 
 @check("The chosen backup is whole", on="once")
@@ -97,7 +111,7 @@ async def verified(look: Look) -> Finding:
     try:
         folder = await choice.chosen_folder(look)
     except ActionFailed as error:
-        return Finding(verdict="fail", expected=expected, observed=str(error))
+        return _found(look, verdict="fail", expected=expected, observed=str(error))
     site, stop = look.site, threading.Event()
     try:
         found = await asyncio.to_thread(
@@ -114,7 +128,7 @@ async def verified(look: Look) -> Finding:
         raise CouldNotLook(f"{folder} cannot be read: {error}") from None
     finally:
         stop.set()  # cancelled: the thread ends at its next file
-    way = f"checksum {found.way}" if found.way else "without a checksum"
+    way = f"checksum matches ({found.way})" if found.way else "no checksum"
     rows = sum(found.documents.values())
     good = (
         f"{found.backup.id}: {len(found.backup.nodes)} nodes, {rows} documents read, {way}. "
@@ -122,13 +136,22 @@ async def verified(look: Look) -> Finding:
     )
     verdict: Verdict = "fail" if found.problems else "warn" if found.remarks else "pass"
     bad = [*found.problems, *found.remarks]
-    return Finding(
+    return _found(
+        look,
         verdict=verdict,
         expected=expected,
         observed=f"{found.backup.id}: {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
         if bad
         else good,
         evidence="\n".join([*bad, *found.facts]),
+    )
+
+
+def _found(look: Look, *, verdict: Verdict, expected: str, observed: str, evidence: str = "") -> Finding:
+    """In practice the backup VM and its backups are the lab's."""
+    simulated = look.mode == "practice"
+    return Finding(
+        verdict=verdict, expected=expected, observed=observed, evidence=evidence, simulated=simulated
     )
 
 

@@ -63,8 +63,12 @@ def read_plan(raw: bytes) -> Planned:
         drifted=drift,
         digest=hashlib.sha256(text).hexdigest(),
         usable=plan.get("applyable", True) is not False and not plan.get("errored", False),
-        empty_state=not ((plan.get("prior_state") or {}).get("values") or {}).get("root_module"),
+        empty_state="prior_state" in plan and not _values(plan["prior_state"]).get("root_module"),
     )
+
+
+def _values(state: dict[str, Any]) -> dict[str, Any]:
+    return state.get("values") or {}
 
 
 def _kind(actions: list[str]) -> Kind | None:
@@ -148,7 +152,7 @@ def is_stale(text: str) -> bool:
 def needs_init(text: str) -> bool:
     """Was the folder never initialised? (A missing .terraform tells nothing: without providers to
     download none is made.)"""
-    return bool(re.search(r"\b(tofu|terraform) init\b|[Ii]nitialization required", text))
+    return bool(re.search(r"(tofu|terraform|run) init\b|not initiali|initialization required", text, re.I))
 
 
 def events(raw: bytes) -> list[dict[str, Any]]:

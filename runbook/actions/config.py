@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
 from runbook import adapt, compose, dotenv, unpack
 from runbook.action import NoParams, Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
-from runbook.errors import ActionFailed, HostError, RunbookError
+from runbook.errors import ActionFailed, CouldNotLook, HostError, RunbookError
 from runbook.hosts.base import Completed
 from runbook.lastwords import last_words
 from runbook.units import size
@@ -31,7 +32,7 @@ class Unpack:
         marker = await unpack.read_marker(look.host, where)
         if marker is None:
             return Probe(satisfied=False, summary=f"{where} was not unpacked here by this program")
-        source = await unpack.source(look)
+        source = await _could_look(unpack.source(look))
         if marker.sha256 != source.listing.sha256:
             return Probe(satisfied=False, summary=f"{where} is from another archive: {marker.source}")
         changed = await unpack.changed(look.host, where, source.files)
@@ -145,7 +146,7 @@ class Adapt:
     outputs: ClassVar[tuple[str, ...]] = ()
 
     async def probe(self, look: Look, params: NoParams) -> Probe:
-        files = await _wanted(look)
+        files = await _could_look(_wanted(look))
         todo = [file.path for file in files if file.old != file.new]
         if todo:
             return Probe(satisfied=False, summary=f"to be written: {', '.join(todo)}")
@@ -249,6 +250,17 @@ async def _wanted(look: Look) -> list[_File]:
         one(adapt.INI, ini, 0o644),
         one(overriding, overridden, 0o644, note),
     ]
+
+
+T = TypeVar("T")
+
+
+async def _could_look(work: Awaitable[T]) -> T:
+    """For probes: what would make an act fail is a reason for not being able to tell."""
+    try:
+        return await work
+    except ActionFailed as error:
+        raise CouldNotLook(error.what, next=error.next) from None
 
 
 # ── small things ───────────────────────────────────────────────────────────────────────────

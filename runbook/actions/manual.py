@@ -43,7 +43,8 @@ class Manual:
     outputs: ClassVar[tuple[str, ...]] = ()
 
     async def probe(self, look: Look, params: ManualParams) -> Probe:
-        return Probe(satisfied=False, summary="work by hand: only the checks after it can tell")
+        # not False: a resumed run would take that for work that was undone
+        return Probe(satisfied=None, summary="work by hand: only the checks after it can tell")
 
     async def plan(self, look: Look, params: ManualParams) -> Plan:
         items = [line for line in params.instructions.splitlines() if line.strip()]
@@ -141,7 +142,7 @@ def _plays(look: Look, params: ManualParams) -> bool:
 
 async def _practise(context: Context, params: ManualParams) -> Outcome:
     """A run's folder is <state>/runs/<run>: the lab belongs to the same state."""
-    argv, env = list(params.practice), {"RUNBOOK_STATE": str(context.run_dir.parent.parent)}
+    argv, env = list(params.practice), {"RUNBOOK_STATE": str(context.run_dir.absolute().parent.parent)}
     if argv[0] == "runbook":
         argv = [sys.executable, "-m", "runbook.cli", *argv[1:]]
     host = await context.hosts.open("operator")

@@ -82,7 +82,11 @@ class Apply:
             items=(f"with {shop.program.version} in {shop.folder}{_stand_in(shop)}", *_items(planned)),
             changes="changes cloud machines, which cost money" if planned.changes else "",
             danger=danger,
-            data={"digest": planned.digest, "changes": len(planned.changes)},
+            data={
+                "digest": planned.digest,
+                "changes": len(planned.changes),
+                "resources": sum(change.kind != "output" for change in planned.changes),
+            },
         )
 
     async def act(self, context: Context, params: ApplyParams, plan: Plan) -> Outcome:
@@ -212,7 +216,7 @@ def _lacking(look: Look, values: dict[str, Any]) -> str:
 
 # ── applying ───────────────────────────────────────────────────────────────────────────────
 def _plans(look: Look) -> Path:
-    return look.run_dir / "tofu"
+    return look.run_dir.absolute() / "tofu"
 
 
 def _forget_plans(look: Look) -> None:
@@ -231,7 +235,7 @@ async def _apply(context: Context, shop: Workshop, plan: Plan) -> None:
     # the file's own hash too: a job found under this name is this very apply and no earlier one
     content = hashlib.sha256(await asyncio.to_thread(file.read_bytes)).hexdigest()
     events = file.with_name(f"{content[:12]}.events")
-    watching = asyncio.create_task(_watch(context, events, plan.data["changes"]))
+    watching = asyncio.create_task(_watch(context, events, plan.data["resources"]))
     try:
         done = await context.voice.job(
             [sys.executable, "-I", tofujob.PATH, str(events), shop.program.path, "apply", "-input=false",

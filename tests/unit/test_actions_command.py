@@ -53,7 +53,7 @@ async def test_unless_tells_that_there_is_nothing_to_do() -> None:
     params = CommandParams(argv=["touch", "x"], unless=["test", "-e", "x"])
     found = [(await Command().probe(make_look(host), params)).satisfied for _ in range(3)]
     assert found == [True, False, None]
-    assert (await Command().probe(make_look(host), CommandParams(argv=["x"]))).satisfied is False
+    assert (await Command().probe(make_look(host), CommandParams(argv=["x"]))).satisfied is None
 
 
 async def test_wrong_parameters_run_nothing() -> None:

@@ -15,7 +15,7 @@ from runbook import adapt, dotenv, unpack
 from runbook.action import NoParams
 from runbook.actions.config import Adapt, Unpack
 from runbook.context import Context
-from runbook.errors import ActionFailed
+from runbook.errors import ActionFailed, CouldNotLook
 from runbook.site import Backup
 from tests.unit.backups import COMPOSE, SETTINGS, archive, make_backup
 from tests.unit.doubles import SECRETS, FakeSecrets, make_context, make_site
@@ -135,6 +135,13 @@ async def test_a_file_changed_since_is_seen_but_what_adapt_edits_is_its_business
     (vm.home / "openedx-ha/config/lms.env.json").write_text("edited")
     probe = await Unpack().probe(vm.context(), NoParams())
     assert probe.satisfied is False and "lms.env.json" in probe.summary
+
+
+async def test_a_backup_that_is_gone_leaves_the_probe_without_an_answer(vm: VM) -> None:
+    await vm.unpack()
+    vm.backup.rename(vm.backups / "gone")
+    with pytest.raises(CouldNotLook, match="gone from this PC"):
+        await Unpack().probe(vm.context(), NoParams())
 
 
 async def test_another_archive_is_unpacked_anew(vm: VM) -> None:
@@ -259,6 +266,8 @@ async def test_the_cookie_monster_is_refused(vm: VM) -> None:
     vm.secrets = FakeSecrets(SECRETS | {"COUCHDB_COOKIE": "monster"})
     with pytest.raises(ActionFailed, match="monster"):
         await vm.adapt()
+    with pytest.raises(CouldNotLook, match="monster"):
+        await Adapt().probe(vm.context(), NoParams())
 
 
 async def test_a_configuration_that_changed_since_the_plan(vm: VM) -> None:

@@ -51,6 +51,7 @@ def test_changes_worst_first() -> None:
             resource("a.out", "forget"),
             output_changes={"ips": {"actions": ["create"]}, "same": {"actions": ["no-op"]}},
             resource_drift=[{"address": "a.size"}],
+            prior_state={"values": {"outputs": {}}},
         )
     )
     assert [change.words for change in read.changes] == [
@@ -110,6 +111,20 @@ def test_a_lock_and_a_stale_plan() -> None:
     assert tofuplan.lock(framed) == found
     assert tofuplan.lock("Error: no such file") is None
     assert tofuplan.is_stale("Error: Saved plan is stale")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Error: Module not installed ... Run "terraform init" to install all modules',
+        'please run "tofu init"',
+        "Error: This folder is not initialized",
+        "Backend initialization required",
+    ],
+)
+def test_a_folder_that_needs_init(text: str) -> None:
+    assert tofuplan.needs_init(text)
+    assert not tofuplan.needs_init("Error: Invalid credentials")
 
 
 def test_events_are_rendered_by_their_message() -> None:
