@@ -102,7 +102,7 @@ def move_compose(backup: Newest) -> None:
             f"openedx-ha/deploy/{name.removeprefix('docker/')}"
             if name.startswith("docker/")
             else f"openedx-ha/{name}": text
-            for name, text in {**sampleconfig.FILES, "docker/.env": sampleconfig.ENV}.items()
+            for name, text in sampleconfig.files(spec.index).items()
         }
         made = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()
         backup.write(f"node-{spec.internal}/config.tar.gz", sampleconfig.tar_gz(moved, made))

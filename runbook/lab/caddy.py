@@ -48,8 +48,8 @@ class Caddy:
         if self._obtained is None:
             if not self._allowed():
                 self.log.append(
-                    f"obtaining certificate for {name}: HTTP 400 urn:ietf:params:acme:error:dns - the authority "
-                    "reached another server under this name"
+                    f"obtaining certificate for {name}: HTTP 400 urn:ietf:params:acme:error:dns - "
+                    "the authority reached another server under this name"
                 )
                 return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
             obtained = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -14,11 +14,18 @@ from typing import Any
 import msgspec
 import yaml
 
+from runbook import dotenv
+
 NAMES = {
     1: ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml"),
     2: ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"),
 }
-OVERRIDES = ("docker-compose.override.yml", "docker-compose.override.yaml", "compose.override.yml", "compose.override.yaml")  # fmt: skip
+OVERRIDES = (
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+    "compose.override.yml",
+    "compose.override.yaml",
+)
 _VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)(?:(:?[-?+])([^}]*))?\})")
 
 
@@ -116,8 +123,11 @@ def load(files: list[Path], name: str, environment: Mapping[str, str], version: 
         try:
             read = yaml.load(file.read_text(), Loader=_loader(version))
         except OSError:
-            raise ComposeError(f"open {file}: no such file or directory" if version == 2 else
-                               f"ERROR: .FileNotFoundError: [Errno 2] No such file or directory: '{file}'") from None  # fmt: skip
+            raise ComposeError(
+                f"open {file}: no such file or directory"
+                if version == 2
+                else f"ERROR: .FileNotFoundError: [Errno 2] No such file or directory: '{file}'"
+            ) from None
         except yaml.YAMLError as error:
             prefix = "" if version == 2 else f"ERROR: yaml error in {file}: "
             raise ComposeError(f"{prefix}{error}") from None
@@ -136,9 +146,13 @@ def load(files: list[Path], name: str, environment: Mapping[str, str], version: 
         for key, value in merged.get("services", {}).items()
     }
     return Project(
-        name=named, folder=folder, files=tuple(files), services=services, model=merged,
+        name=named,
+        folder=folder,
+        files=tuple(files),
+        services=services,
+        model=merged,
         warnings=tuple(dict.fromkeys(missing)),
-    )  # fmt: skip
+    )
 
 
 def _project_name(text: str) -> str:
@@ -147,18 +161,9 @@ def _project_name(text: str) -> str:
 
 def _dotenv(path: Path) -> dict[str, str]:
     try:
-        lines = path.read_text().splitlines()
+        return dotenv.parse(path.read_text())
     except OSError:
         return {}
-    values = {}
-    for line in lines:
-        key, sign, value = line.partition("=")
-        if sign and not key.lstrip().startswith("#"):
-            value = value.strip()
-            if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-                value = value[1:-1]
-            values[key.strip().removeprefix("export ")] = value
-    return values
 
 
 def _fill(node: Any, values: Mapping[str, str], missing: list[str]) -> Any:

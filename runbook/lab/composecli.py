@@ -5,23 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from runbook.lab import compose
-from runbook.lab.cliwords import Send, options, ports_text, status_text
+from runbook.lab.cliwords import Send, options
+from runbook.lab.composewords import VERSIONS, Words, json_row
 from runbook.lab.container import Container
 from runbook.lab.engine import Engine, EngineError
 
-VERSIONS = {1: "1.29.2", 2: "2.29.7"}
-_GLOBAL = {"-p", "--project-name", "-f", "--file", "--env-file", "--project-directory", "--profile", "--ansi", "--progress", "--parallel"}  # fmt: skip
-_VALUED = {"-t", "--timeout", "--tail", "-n", "--format", "--pull", "--scale", "--since", "--filter", "--status", "--wait-timeout", "--exit-code-from"}  # fmt: skip
+Local = dict[str, list[str]]
+_GLOBAL = {
+    "-p", "--project-name", "-f", "--file", "--env-file", "--project-directory", "--profile", "--ansi",
+    "--progress", "--parallel",
+}  # fmt: skip
+_VALUED = {
+    "-t", "--timeout", "--tail", "-n", "--format", "--pull", "--scale", "--since", "--filter", "--status",
+    "--wait-timeout", "--exit-code-from",
+}  # fmt: skip
 
 
 class ComposeCli:
     def __init__(self, engine: Engine, version: int) -> None:
         self._engine, self._version = engine, version
+        self._words = Words(version)
+        self._profiles: frozenset[str] = frozenset()
 
     async def run(self, argv: list[str], cwd: Path, environment: Mapping[str, str], send: Send) -> int:
         before: list[str] = []
@@ -34,13 +42,13 @@ class ComposeCli:
         if "--version" in found or "-v" in found:
             words = ["version"]
         verb = words.pop(0) if words else "help"
-        local, rest = options(words, _VALUED)
+        local, names = options(words, _VALUED)
         if verb == "version":
             self._print_version(local, send)
             return 0
         act = getattr(self, f"_{verb}", None)
-        if act is None:
-            send({"err": f"unknown docker command: \"compose {verb}\"\n" if self._version == 2 else f"No such command: {verb}\n"})  # fmt: skip
+        if act is None or verb not in _VERBS:
+            send({"err": self._words.unknown_verb(verb)})
             return 1
         try:
             project = self._load(found, cwd, environment)
@@ -48,38 +56,28 @@ class ComposeCli:
             send({"err": f"{error}\n"})
             return 14 if self._version == 2 else 1
         for name in project.warnings:
-            send({"err": f'time="2026-01-01T00:00:00Z" level=warning msg="The \\"{name}\\" variable is not set. Defaulting to a blank string."\n'
-                  if self._version == 2 else f"The {name} variable is not set. Defaulting to a blank string.\n"})  # fmt: skip
+            send({"err": self._words.unset(name)})
         profiles = [*found.get("--profile", []), *environment.get("COMPOSE_PROFILES", "").split(",")]
         self._profiles = frozenset(filter(None, profiles))
+        unknown = [name for name in names if name not in project.services]
+        if unknown:
+            send({"err": self._words.unknown_service(unknown[0])})
+            return 1
         try:
-            unknown = [name for name in rest if name not in project.services]
-            if unknown:
-                send(
-                    {
-                        "err": f"no such service: {unknown[0]}\n"
-                        if self._version == 2
-                        else f"No such service: {unknown[0]}\n"
-                    }
-                )
-                return 1
-            status: int = await act(project, local, rest, send)
+            status: int = await act(project, local, names, send)
             return status
         except EngineError as error:
-            prefix = "" if self._version == 2 else "ERROR: "
-            send({"err": f"{prefix}{error}\n"})
+            send({"err": f"{error}\n" if self._version == 2 else f"ERROR: {error}\n"})
             return 1
 
-    def _load(
-        self, found: dict[str, list[str]], cwd: Path, environment: Mapping[str, str]
-    ) -> compose.Project:
+    def _load(self, found: Local, cwd: Path, environment: Mapping[str, str]) -> compose.Project:
         named = [*found.get("-f", []), *found.get("--file", [])]
         folder = cwd / (found.get("--project-directory") or ["."])[0]
         files = [cwd / name for name in named] or compose.find(folder, self._version)
         project = [*found.get("-p", []), *found.get("--project-name", [])]
         return compose.load(files, project[0] if project else "", environment, self._version)
 
-    def _print_version(self, local: dict[str, list[str]], send: Send) -> None:
+    def _print_version(self, local: Local, send: Send) -> None:
         number = VERSIONS[self._version]
         if "--short" in local:
             send({"out": f"{number}\n"})
@@ -98,7 +96,7 @@ class ComposeCli:
             "com.docker.compose.service": service.name,
             "com.docker.compose.container-number": "1",
             "com.docker.compose.oneoff": "False",
-            "com.docker.compose.project.config_files": ",".join(str(f) for f in project.files),
+            "com.docker.compose.project.config_files": ",".join(str(file) for file in project.files),
             "com.docker.compose.project.working_dir": str(project.folder),
             "com.docker.compose.version": VERSIONS[self._version],
             **service.labels,
@@ -120,10 +118,8 @@ class ComposeCli:
             add(name)
         return order
 
-    async def _up(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
-        if "-d" not in local and "--detach" not in local and "--wait" not in local:
+    async def _up(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
+        if not {"-d", "--detach", "--wait"} & set(local):
             send({"err": "the practice lab starts services only with -d\n"})
             return 1
         if self._version == 1 and "--wait" in local:
@@ -135,7 +131,7 @@ class ComposeCli:
             try:
                 await self._bring_up(project, service, local, send)
             except EngineError as error:
-                send({"err": self._failed(service, str(error))})
+                send({"err": self._words.failed(name, service.container_name, str(error))})
                 status = 1
                 if self._version == 2:
                     break
@@ -144,95 +140,59 @@ class ComposeCli:
         return status
 
     async def _bring_up(
-        self, project: compose.Project, service: compose.Service, local: dict[str, list[str]], send: Send
+        self, project: compose.Project, service: compose.Service, local: Local, send: Send
     ) -> None:
         known = next((c for c in self._engine.of(project.name) if c.service.name == service.name), None)
         if known is not None and (known.service != service or "--force-recreate" in local):
-            self._say(send, "Recreating", service)
+            send({"err": self._words.did("Recreating", service.container_name)})
             await self._engine.remove(known)
             known = None
         if known is None:
             known = self._engine.create(project, service, self._labels(project, service))
             verb = "Creating"
         elif known.up:
-            if self._version == 1:
-                send({"err": f"{known.name} is up-to-date\n"})
-            else:
-                send({"err": f" Container {known.name}  Running\n"})
+            send({"err": self._words.up_to_date(known.name)})
             return
         else:
             verb = "Starting"
         await self._engine.start(known)
-        self._say(send, verb, service)
+        send({"err": self._words.did(verb, service.container_name)})
 
-    def _say(self, send: Send, verb: str, service: compose.Service) -> None:
-        if self._version == 1:
-            send(
-                {
-                    "err": f"{verb} {service.container_name} ... \r\n{verb} {service.container_name} ... done\r\n"
-                }
-            )
-        else:
-            past = {"Creating": "Started", "Starting": "Started", "Stopping": "Stopped", "Removing": "Removed", "Recreating": "Recreated"}  # fmt: skip
-            send(
-                {
-                    "err": f" Container {service.container_name}  {verb}\n Container {service.container_name}  {past[verb]}\n"
-                }
-            )
-
-    def _failed(self, service: compose.Service, text: str) -> str:
-        if self._version == 2:
-            return f" Container {service.container_name}  Starting\n{text}\n"
-        cause = text.removeprefix("Error response from daemon: ")
-        return f"\nERROR: for {service.name}  Cannot start service {service.name}: {cause}\n"
-
-    async def _stop(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
+    async def _stop(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
         for container in self._chosen(project, names):
             if container.up:
                 await self._engine.stop(container)
-                self._say(send, "Stopping", container.service)
+                send({"err": self._words.did("Stopping", container.name)})
         return 0
 
     _kill = _stop
 
-    async def _start(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
+    async def _start(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
         for container in self._chosen(project, names):
             await self._engine.start(container)
-            self._say(send, "Starting", container.service)
+            send({"err": self._words.did("Starting", container.name)})
         return 0
 
-    async def _restart(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
+    async def _restart(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
         await self._stop(project, local, names, send)
         return await self._start(project, local, names, send)
 
-    async def _rm(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
+    async def _rm(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
         for container in self._chosen(project, names):
-            if not container.up or "-s" in local or "--stop" in local:
+            if not container.up or {"-s", "--stop"} & set(local):
                 await self._engine.remove(container)
-                self._say(send, "Removing", container.service)
+                send({"err": self._words.did("Removing", container.name)})
         return 0
 
-    async def _down(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
-        if "-v" in local or "--volumes" in local:
+    async def _down(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
+        if {"-v", "--volumes"} & set(local):
             send({"err": "the practice lab does not remove volumes with down -v\n"})
             return 1
         return await self._rm(project, {**local, "-s": [""]}, names, send)
 
-    async def _pull(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
+    async def _pull(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
         for name in names or project.enabled(self._profiles):
-            send({"err": f"Pulling {name} ... done\n" if self._version == 1 else f" {name} Pulled \n"})
+            send({"err": self._words.pulled(name)})
         return 0
 
     # -- looking ---------------------------------------------------------------------------
@@ -240,40 +200,26 @@ class ComposeCli:
     def _chosen(self, project: compose.Project, names: list[str]) -> list[Container]:
         return [c for c in self._engine.of(project.name) if not names or c.service.name in names]
 
-    async def _ps(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
+    async def _ps(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
         shown = self._chosen(project, names)
-        if self._version == 2 and "-a" not in local and "--all" not in local:
-            shown = [c for c in shown if c.up]
+        if self._version == 2 and not {"-a", "--all"} & set(local):
+            shown = [container for container in shown if container.up]
         if "--services" in local:
-            send({"out": "".join(f"{c.service.name}\n" for c in shown)})
-        elif "-q" in local or "--quiet" in local:
-            send({"out": "".join(f"{c.id}\n" for c in shown)})
-        elif "--format" in local:
-            if self._version == 1:
-                send({"err": "Usage: ps [options] [--] [SERVICE...]\n"})
-                return 1
-            for c in shown:  # JSON lines, as since 2.21
-                row: dict[str, Any] = {"ID": c.id[:12], "Name": c.name, "Service": c.service.name, "State": c.status,
-                    "Project": project.name, "Status": status_text(c), "Health": c.health() or "", "ExitCode": c.exit_code}  # fmt: skip
-                send({"out": json.dumps(row) + "\n"})
+            text = "".join(f"{container.service.name}\n" for container in shown)
+        elif {"-q", "--quiet"} & set(local):
+            text = "".join(f"{container.id}\n" for container in shown)
+        elif "--format" not in local:
+            text = self._words.table(shown)
+        elif self._version == 1:
+            send({"err": "Usage: ps [options] [--] [SERVICE...]\n"})
+            return 1
         else:
-            head = "  Name      Command      State      Ports\n" + "-" * 45 + "\n" if self._version == 1 else "NAME   IMAGE   SERVICE   STATUS   PORTS\n"  # fmt: skip
-            word = {"running": "Up", "restarting": "Up", "created": "Exit 128"}
-            rows = (
-                f"{c.name:<14}{'/docker-entrypoint.sh':<24}{word.get(c.status, f'Exit {c.exit_code}'):<10}{ports_text(c)}\n"
-                if self._version == 1
-                else f"{c.name:<14}{c.service.image:<30}{c.service.name:<14}{status_text(c):<26}{ports_text(c)}\n"
-                for c in shown
-            )
-            send({"out": head + "".join(rows)})
+            text = "".join(json_row(container) for container in shown)
+        send({"out": text})
         return 0
 
-    async def _config(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
-        if "-q" in local or "--quiet" in local:
+    async def _config(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
+        if {"-q", "--quiet"} & set(local):
             return 0
         if "--services" in local:
             send({"out": "".join(f"{name}\n" for name in project.enabled(self._profiles))})
@@ -286,12 +232,13 @@ class ComposeCli:
             send({"out": yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)})
         return 0
 
-    async def _logs(
-        self, project: compose.Project, local: dict[str, list[str]], names: list[str], send: Send
-    ) -> int:
+    async def _logs(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
         tail = (local.get("--tail") or local.get("-n") or ["all"])[0]
         for container in self._chosen(project, names):
             lines = container.lines()
             first = 0 if tail == "all" else max(0, len(lines) - int(tail))
             send({"out": "".join(f"{container.name}  | {line}\n" for line in lines[first:])})
         return 0
+
+
+_VERBS = frozenset({"up", "stop", "kill", "start", "restart", "rm", "down", "pull", "ps", "config", "logs"})

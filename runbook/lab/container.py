@@ -18,6 +18,10 @@ def moment() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "000Z")
 
 
+def image_id(name: str) -> str:
+    return "sha256:" + hashlib.sha256(name.encode()).hexdigest()
+
+
 class Crash(Exception):
     """The program in a container ended at once; the text is what it logged."""
 
@@ -114,7 +118,6 @@ class Container:
         }
         if health is not None:
             state["Health"] = {"Status": health, "FailingStreak": int(health == "unhealthy"), "Log": []}
-        image = "sha256:" + hashlib.sha256(self.service.image.encode()).hexdigest()
         mounts = [
             {"Type": "bind", "Source": m.source, "Destination": m.target, "Mode": "", "RW": True}
             if m.bind
@@ -130,7 +133,7 @@ class Container:
             "Path": "/docker-entrypoint.sh",
             "Args": [],
             "State": state,
-            "Image": image,
+            "Image": image_id(self.service.image),
             "Name": f"/{self.name}",
             "RestartCount": self.restart_count,
             "Driver": "overlay2",

@@ -55,8 +55,9 @@ class Engine:
         taken = next((c for c in self.containers.values() if c.name == service.container_name), None)
         if taken is not None:
             raise EngineError(
-                f'Error response from daemon: Conflict. The container name "/{taken.name}" is already in use by '
-                f'container "{taken.id}". You have to remove (or rename) that container to be able to reuse that name.'
+                f'Error response from daemon: Conflict. The container name "/{taken.name}" is already in '
+                f'use by container "{taken.id}". You have to remove (or rename) that container to be able '
+                "to reuse that name."
             )
         container = Container(
             service, project.name, self._make(project, service), labels, restart_policy=service.restart
@@ -81,7 +82,8 @@ class Engine:
             if holder is not None:
                 container.error = (
                     f"driver failed programming external connectivity on endpoint {container.name} "
-                    f"({container.id[:40]}): Bind for 0.0.0.0:{port.published} failed: port is already allocated"
+                    f"({container.id[:40]}): Bind for 0.0.0.0:{port.published} failed: "
+                    "port is already allocated"
                 )
                 container.exit_code = 128
                 raise EngineError(f"Error response from daemon: {container.error}")

@@ -19,7 +19,7 @@ Change = Callable[["World", "Vm | None"], Awaitable[None]]
 
 CRASH_LOG = """\
 [error] 2026-01-01T00:00:00.000000Z nonode@nohost <0.246.0> -------- CRASH REPORT: could not open _dbs.couch
-{"Kernel pid terminated",application_controller,"{application_start_failure,mem3,{bad_return,{{mem3_app,start},{error,eacces}}}}"}
+{"Kernel pid terminated",application_controller,"{application_start_failure,mem3,{error,eacces}}"}
 Crash dump is being written to: erl_crash.dump...done"""
 SLOW_RATE, SLOW_DELAY = 150_000.0, 0.15
 
@@ -65,14 +65,9 @@ async def _key_back(world: World, vm: Vm | None) -> None:
     await vm.old_host_key()
 
 
-def _restarting(text: str) -> Change:
+async def _restart(world: World, vm: Vm | None) -> None:
     """Faults that CouchDB meets when it starts: running ones are restarted into them."""
-
-    async def change(world: World, vm: Vm | None) -> None:
-        await world.restart_couchdb(vm)
-
-    change.__doc__ = text
-    return change
+    await world.restart_couchdb(vm)
 
 
 async def _backup_type(world: World, wanted: str) -> None:
@@ -132,23 +127,47 @@ def _backup(damage: Callable[[badbackups.Newest], None]) -> tuple[Change, Change
     return make, mend
 
 
-_AGAIN = _restarting("restart")
-FAULTS = {
-    fault.name: fault
-    for fault in (
-        Fault("vm-down", "the VM loses its power", True, _vm_down, _vm_up),
-        Fault("disk-full", "the VM's disk is full", True, _disk_full, _disk_free),
-        Fault("host-key-changed", "the VM shows another SSH host key", True, _key_changed, _key_back),
-        Fault("couch-crash-loop", "CouchDB on the VM dies whenever it starts", True, _AGAIN, _AGAIN),
-        Fault("cookie-monster", "CouchDB starts with the cookie 'monster' everywhere", False, _AGAIN, _AGAIN),
-        Fault("wrong-couch-password", "CouchDB's admin has another password than the settings say", False, _AGAIN, _AGAIN),
-        Fault("cut-dump", "one dump of the newest backup was cut off while it was made", False, *_backup(badbackups.cut_dump)),
-        Fault("unsafe-tar", "the newest backup's config.tar.gz holds dangerous members", False, *_backup(badbackups.unsafe_tar)),
-        Fault("missing-dump", "edxapp_files is missing from the newest backup", False, *_backup(badbackups.missing_dump)),
-        Fault("compose-file-moved", "the compose file lies elsewhere in config.tar.gz", False, *_backup(badbackups.move_compose)),
-        Fault("plan-deletes-backup", "OpenTofu's variables would replace the backup VM", False, _bigger_backup, _same_backup),
-        Fault("cloud-refuses", "the cloud has no server of that type left", False, _nothing, _nothing),
-        Fault("dns-stale", "one old address stays in the DNS", False, _stale, _not_stale),
-        Fault("slow-link", "the way to the VMs is slow (150 kB/s, 0.3 s round trip)", False, _slow, _fast),
-    )
-}  # fmt: skip
+_AGAIN = (_restart, _restart)
+_NOTHING = (_nothing, _nothing)
+_LIST: tuple[tuple[str, str, bool, tuple[Change, Change]], ...] = (
+    ("vm-down", "the VM loses its power", True, (_vm_down, _vm_up)),
+    ("disk-full", "the VM's disk is full", True, (_disk_full, _disk_free)),
+    ("host-key-changed", "the VM shows another SSH host key", True, (_key_changed, _key_back)),
+    ("couch-crash-loop", "CouchDB on the VM dies whenever it starts", True, _AGAIN),
+    ("cookie-monster", "CouchDB starts with the cookie 'monster' everywhere", False, _AGAIN),
+    ("wrong-couch-password", "CouchDB's admin has another password than the settings say", False, _AGAIN),
+    (
+        "cut-dump",
+        "a dump of the newest backup was cut off while it was made",
+        False,
+        _backup(badbackups.cut_dump),
+    ),
+    (
+        "unsafe-tar",
+        "the newest backup's config.tar.gz holds dangerous members",
+        False,
+        _backup(badbackups.unsafe_tar),
+    ),
+    (
+        "missing-dump",
+        "edxapp_files is missing from the newest backup",
+        False,
+        _backup(badbackups.missing_dump),
+    ),
+    (
+        "compose-file-moved",
+        "the compose file lies elsewhere in config.tar.gz",
+        False,
+        _backup(badbackups.move_compose),
+    ),
+    (
+        "plan-deletes-backup",
+        "OpenTofu's variables replace the backup VM",
+        False,
+        (_bigger_backup, _same_backup),
+    ),
+    ("cloud-refuses", "the cloud has no server of that type left", False, _NOTHING),
+    ("dns-stale", "one old address stays in the DNS", False, (_stale, _not_stale)),
+    ("slow-link", "the way to the VMs is slow (150 kB/s, 0.3 s round trip)", False, (_slow, _fast)),
+)
+FAULTS = {name: Fault(name, text, machine, *changes) for name, text, machine, changes in _LIST}

@@ -7,8 +7,10 @@ import hashlib
 import hmac
 import http.client
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from html import escape
+from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -40,8 +42,8 @@ class Platform:
         try:
             if path == "/heartbeat":
                 return self._heartbeat()
-            if path in LOGIN and request.method == "POST":
-                return self._login(request.body)
+            if path in LOGIN:
+                return self._login(request) if request.method == "POST" else self._login_form()
             if path == "/":
                 self._ask(f"/{self._database}")
                 return Reply(200, f"<title>{escape(self._title)}</title><h1>{self._name}</h1>".encode())
@@ -72,8 +74,17 @@ class Platform:
             return Reply.json(503, {"couchdb": {"status": False, "message": str(down)}})
         return Reply.json(200, {"couchdb": {"status": True, "message": "OK"}, "service": self._name})
 
-    def _login(self, body: bytes) -> Reply:
-        form = {key: values[0] for key, values in parse_qs(body.decode("utf-8", "replace")).items()}
+    def _login_form(self) -> Reply:
+        cookie = f"csrftoken={secrets.token_hex(16)}; Path=/; SameSite=Lax"
+        return Reply(200, b"<form method=post></form>", headers=(("Set-Cookie", cookie),))
+
+    def _login(self, request: Request) -> Reply:
+        """As Django: the form's token must be the cookie's."""
+        cookies = SimpleCookie(_header(request, "Cookie"))
+        form = {key: values[0] for key, values in parse_qs(request.body.decode("utf-8", "replace")).items()}
+        token = _header(request, "X-CSRFToken") or form.get("csrfmiddlewaretoken", "")
+        if "csrftoken" not in cookies or cookies["csrftoken"].value != token:
+            return Reply.text(403, "CSRF verification failed. Request aborted.")
         name = form.get("email_or_username") or form.get("email") or form.get("username") or ""
         refused = Reply.json(400, {"success": False, "value": "Email or password is incorrect."})
         if "@" in name:
@@ -129,6 +140,10 @@ class Platform:
         if response.status != 200:
             raise _Down(f"CouchDB answered {response.status} {answer.get('error')}: {answer.get('reason')}")
         return dict(answer)
+
+
+def _header(request: Request, name: str) -> str:
+    return next((value for key, value in request.headers.items() if key.lower() == name.lower()), "")
 
 
 def _password_fits(account: Mapping[str, Any], password: str) -> bool:

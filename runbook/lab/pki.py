@@ -21,7 +21,7 @@ class Authority:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Practice Lab CA")])
-        builder = self._builder(self._name, self._key.public_key(), days=30).add_extension(
+        builder = self._builder(self._name, self._key.public_key(), days=365).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
         usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
@@ -29,13 +29,13 @@ class Authority:
         ca_file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, names: Iterable[str]) -> Path:
-        """A PEM file with a fresh key and a certificate for these names, 7 days from now."""
+        """A PEM file with a fresh key and a certificate for these names, good for 90 days."""
         names = list(names)
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         general = x509.SubjectAlternativeName([_general(name) for name in names])
         certificate = (
-            self._builder(subject, key.public_key(), days=7)
+            self._builder(subject, key.public_key(), days=90)
             .add_extension(general, critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())

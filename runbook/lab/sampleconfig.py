@@ -154,18 +154,18 @@ FILES = {
     "docker/config/Caddyfile": CADDYFILE,
     "docker/config/lms/production.py": LMS,
     "docker/config/cms/production.py": LMS.replace("LMS", "Studio"),
-    "docker/config/prometheus.yml": "scrape_configs:\n  - job_name: node\n    static_configs:\n      - targets: [node-exporter:9100]\n",
+    "docker/config/prometheus.yml": "scrape_configs:\n  - job_name: node\n",
     "config/backup.conf": "BACKUP_DIR=/backup\nKEEP_DAILY=7\nKEEP_WEEKLY=4\nKEEP_MONTHLY=12\n",
     "config/README.md": "# Custom configuration\nTheme: indigo. Registrar: see the password store.\n",
 }
 
 
-def tar_gz(files: dict[str, str], mtime: float) -> bytes:
+def tar_gz(contents: dict[str, str], mtime: float) -> bytes:
     """An archive whose bytes depend on nothing but its contents and the time given."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as archive:
         folders: set[str] = set()
-        for name, text in files.items():
+        for name, text in contents.items():
             parts = name.split("/")[:-1]
             for depth in range(1, len(parts) + 1):
                 folder = "/".join(parts[:depth])
@@ -187,10 +187,14 @@ def _member(name: str, kind: bytes, mode: int, mtime: float) -> tarfile.TarInfo:
     return member
 
 
+def files(index: int) -> dict[str, str]:
+    """The configuration of production VM ``index``."""
+    return {**FILES, "docker/.env": ENV.replace("VM_INDEX=1", f"VM_INDEX={index}")}
+
+
 def config_archive(index: int, mtime: float) -> bytes:
-    """``config.tar.gz`` of production VM ``index``."""
-    env = ENV.replace("VM_INDEX=1", f"VM_INDEX={index}")
-    return tar_gz({**FILES, "docker/.env": env}, mtime)
+    """Its ``config.tar.gz``."""
+    return tar_gz(files(index), mtime)
 
 
 def logs_archive(index: int, mtime: float) -> bytes:

@@ -54,21 +54,18 @@ def write_ssh(layout: Layout, ports: dict[str, int], keys: dict[str, asyncssh.SS
     """ssh_config maps the public addresses to loopback; known_hosts knows the VMs' keys under the
     address and under the loopback port."""
     config, known = [], []
+    ours = {"UserKnownHostsFile": layout.site / "known_hosts", "IdentityFile": layout.site / "id_ed25519"}
+    files = "".join(f'    {key} "{path}"\n' for key, path in ours.items())
     for name, spec in SPECS.items():
         config.append(
             f"Host {spec.public} {name}\n    HostName 127.0.0.1\n    Port {ports[name]}\n"
-            f"    HostKeyAlias {spec.public}\n    UserKnownHostsFile {_ssh_quoted(layout.site / 'known_hosts')}\n"
-            f"    IdentityFile {_ssh_quoted(layout.site / 'id_ed25519')}\n    IdentitiesOnly yes\n"
+            f"    HostKeyAlias {spec.public}\n{files}    IdentitiesOnly yes\n"
         )
         public = keys[name].export_public_key("openssh").decode().strip()
         key = " ".join(public.split()[:2])
         known.append(f"{spec.public},[{spec.public}]:{ports[name]},[127.0.0.1]:{ports[name]} {key}\n")
     (layout.site / "ssh_config").write_text("\n".join(config))
     (layout.site / "known_hosts").write_text("".join(known))
-
-
-def _ssh_quoted(path: Path) -> str:
-    return f'"{path}"'
 
 
 def write_site(layout: Layout, dns_port: int, tofu: str) -> None:
@@ -119,7 +116,7 @@ def write_site(layout: Layout, dns_port: int, tofu: str) -> None:
             "remote": str(layout.remote_backups),
             "local": str(layout.backups),
             "schedule": "openedx-backup",
-            "databases": list(sampledata.DATABASES),
+            "databases": [name for name in sampledata.DATABASES if name != "_replicator"],
         },
         "dns": {"servers": [f"127.0.0.1:{dns_port}"], "names": [DOMAIN, STUDIO, MONITORING]},
         "requests": {
@@ -180,7 +177,7 @@ def write_infrastructure(layout: Layout) -> None:
     script = folder / "server"
     python, client, control = quoted(sys.executable), quoted(CLIENT), quoted(layout.socket)
     script.write_text(
-        "#!/bin/sh\n# server create|delete NAME: asks the practice lab for a VM, as a provider asks its cloud.\n"
+        "#!/bin/sh\n# server create|delete NAME: asks the practice lab for a VM, as one asks a cloud.\n"
         f"exec '{python}' -SEs '{client}' '{control}' \"server_$1\" name=\"$2\"\n"
     )
     script.chmod(0o755)

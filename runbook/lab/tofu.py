@@ -7,10 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import runbook
 from runbook.lab.layout import Layout
 from runbook.lab.shims import quoted
 
-STAND_IN = Path(__file__).parent / "shims" / "tofu.py"
 #: set to "stand-in" to leave a real one alone, or to a program's path
 CHOICE = "RUNBOOK_LAB_TOFU"
 
@@ -27,6 +27,10 @@ def choose(layout: Layout) -> tuple[str, bool]:
 def write_stand_in(layout: Layout) -> Path:
     program = layout.programs / "tofu"
     program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text(f"#!/bin/sh\nexec '{quoted(sys.executable)}' -SEs '{quoted(STAND_IN)}' \"$@\"\n")
+    parent, python = quoted(Path(runbook.__file__).resolve().parent.parent), quoted(sys.executable)
+    program.write_text(
+        f"#!/bin/sh\nPYTHONPATH='{parent}'${{PYTHONPATH:+:$PYTHONPATH}} "
+        f"exec '{python}' -m runbook.lab.tofustandin \"$@\"\n"
+    )
     program.chmod(0o755)
     return program

@@ -8,10 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.lab.conftest import Lab, until
 
 from runbook.lab import LabError, control, processes
 from runbook.lab.layout import SOCKET_PATH_LIMIT, Layout
+from tests.lab.conftest import Lab, until
 
 
 def alive(pid: int) -> bool:

@@ -15,10 +15,10 @@ import dns.asyncquery
 import dns.message
 import dns.rdatatype
 import pytest
-from tests.lab.conftest import Lab, until
 
 from runbook.lab import sampledata
 from runbook.lab.layout import DOMAIN, SPECS, STUDIO
+from tests.lab.conftest import Lab, until
 
 PROJECT = "-p docker"
 OTHERS = "lms cms prometheus grafana cadvisor node-exporter"
@@ -37,7 +37,9 @@ async def unpacked(lab: Lab, name: str, **env: str) -> asyncssh.SSHClientConnect
     folder = compose_dir(lab, name)
     lines = (folder / ".env").read_text().splitlines()
     kept = [line for line in lines if line.partition("=")[0] not in values]
-    (folder / ".env").write_text("\n".join([*kept, *(f"{key}={value}" for key, value in values.items())]) + "\n")
+    (folder / ".env").write_text(
+        "\n".join([*kept, *(f"{key}={value}" for key, value in values.items())]) + "\n"
+    )
     base = folder / "docker-compose.yml"
     base.write_text(base.read_text().replace('"9100:9100"', '"9101:9100"'))
     (folder / "docker-compose.override.yml").write_text(
@@ -97,16 +99,19 @@ def get(path: str, host: str = DOMAIN) -> str:
 def couch(method: str, path: str, body: Any = None) -> str:
     text = json.dumps(body) if body is not None else ""
     return (
-        f"{method} {path} HTTP/1.1\r\nHost: couchdb\r\nAuthorization: Basic YWRtaW46Z2VoZWlt\r\nConnection: close\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(text.encode())}\r\n\r\n{text}"
+        f"{method} {path} HTTP/1.1\r\nHost: couchdb\r\nAuthorization: Basic YWRtaW46Z2VoZWlt\r\n"
+        "Connection: close\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(text.encode())}\r\n\r\n{text}"
     )
 
 
 def post(path: str, form: dict[str, str]) -> str:
-    text = urlencode(form)
+    """A form post with the token that Django wants back."""
+    text = urlencode({**form, "csrfmiddlewaretoken": "abc"})
     kind = "application/x-www-form-urlencoded"
     return (
         f"POST {path} HTTP/1.1\r\nHost: {DOMAIN}\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+        "Cookie: csrftoken=abc\r\n"
         f"Content-Length: {len(text)}\r\n\r\n{text}"
     )
 
@@ -124,7 +129,7 @@ async def test_couchdb_comes_up_under_both_composes(lab: Lab, name: str) -> None
     status, body = await fetch(connection, 5984, couch("GET", "/_membership"))
     assert status == 200
     assert json.loads(body)["all_nodes"] == [f"couchdb@{SPECS[name].internal}"]
-    limit = f"/_node/_local/_config/couchdb/max_document_size"
+    limit = "/_node/_local/_config/couchdb/max_document_size"
     assert (await fetch(connection, 5984, couch("GET", limit)))[1].strip() == '"200000000"'
     again = await compose(lab, connection, name, "up -d couchdb")
     assert again.exit_status == 0
@@ -179,7 +184,9 @@ async def test_the_platform_shows_what_couchdb_holds(lab: Lab) -> None:
     rows = sampledata.everything()
     for database in ("openedx_1", "_users", "edxapp_files"):
         assert (await fetch(connection, 5984, couch("PUT", f"/{database}?q=1&n=1")))[0] in (201, 412)
-        documents = [json.loads(line)["doc"] for identifier, line in rows[database] if not identifier.startswith("_")]
+        documents = [
+            json.loads(line)["doc"] for identifier, line in rows[database] if not identifier.startswith("_")
+        ]
         chosen = [d for d in documents if len(d.get("data", "")) < 300_000]
         body = {"new_edits": False, "docs": chosen}
         assert (await fetch(connection, 5984, couch("POST", f"/{database}/_bulk_docs", body)))[0] == 201
@@ -189,6 +196,7 @@ async def test_the_platform_shows_what_couchdb_holds(lab: Lab) -> None:
     good = {"email": sampledata.ADMIN_EMAIL, "password": sampledata.ADMIN_PASSWORD}
     status, body = await fetch(connection, 8000, post(login, good))
     assert (status, '"success": true' in body) == (200, True)
+    assert (await fetch(connection, 8000, post(login, good).replace("=abc", "=xyz", 1)))[0] == 403
     status, body = await fetch(connection, 8000, post(login, good | {"password": "wrong"}))
     assert (status, '"success": false' in body) == (400, True)
     status, body = await fetch(connection, 8000, get(f"/courses/{sampledata.COURSE}/about"))

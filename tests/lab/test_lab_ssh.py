@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+
 from tests.lab.conftest import Lab, until
 
 
@@ -78,12 +79,18 @@ async def test_files_by_sftp_stay_inside_the_vm(lab: Lab, tmp_path: Path) -> Non
 
 async def test_only_the_sites_key_and_the_vms_users_get_in(lab: Lab) -> None:
     site = lab.layout.site
-    options = {"config": str(site / "ssh_config"), "known_hosts": str(site / "known_hosts"), "agent_path": None}
+    options = {
+        "config": str(site / "ssh_config"),
+        "known_hosts": str(site / "known_hosts"),
+        "agent_path": None,
+    }
     stranger = asyncssh.generate_private_key("ssh-ed25519")
     with pytest.raises(asyncssh.PermissionDenied):
         await asyncssh.connect("203.0.113.100", username="backup-user", client_keys=[stranger], **options)
     with pytest.raises(asyncssh.PermissionDenied):
-        await asyncssh.connect("203.0.113.100", username="root", client_keys=[str(site / "id_ed25519")], **options)
+        await asyncssh.connect(
+            "203.0.113.100", username="root", client_keys=[str(site / "id_ed25519")], **options
+        )
 
 
 async def test_lost_vms_refuse_and_created_ones_answer(lab: Lab) -> None:

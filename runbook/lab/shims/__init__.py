@@ -15,7 +15,8 @@ SHELL = ("df", "tar", "cloud-init", "crontab", "sudo", "hostname", "docker")
 HIDDEN = ("docker-compose", "podman", "kubectl")
 GUARDED = (
     "systemctl", "service", "shutdown", "reboot", "poweroff", "halt", "init", "apt", "apt-get", "dpkg", "yum",
-    "dnf", "mount", "umount", "iptables", "nft", "ufw", "useradd", "userdel", "usermod", "passwd", "mkfs", "fdisk",
+    "dnf", "mount", "umount", "iptables", "nft", "ufw", "useradd", "userdel", "usermod", "passwd", "mkfs",
+    "fdisk",
 )  # fmt: skip
 #: what Linux has and macOS has not
 SPARE = {
@@ -47,7 +48,9 @@ def install(layout: Layout, spec: Spec, *, compose: int) -> None:
     for name in HIDDEN:
         _write(folder / name, f'#!/bin/sh\necho "sh: 1: {name}: not found" >&2\nexit 127\n')
     for name in GUARDED:
-        _write(folder / name, f'#!/bin/sh\necho "{name}: a practice VM has no system of its own" >&2\nexit 1\n')
+        _write(
+            folder / name, f'#!/bin/sh\necho "{name}: a practice VM has no system of its own" >&2\nexit 1\n'
+        )
     names = (*SHELL, "docker-compose") if compose == 1 else SHELL
     for name in names:
         text = (HERE / name).read_text()

@@ -2,11 +2,12 @@
 
 import hashlib
 import sys
+from pathlib import Path
 
 algorithm, *names = sys.argv[1:]
 for name in names or ["-"]:
     digest = hashlib.new(algorithm)
-    with sys.stdin.buffer if name == "-" else open(name, "rb") as source:
+    with sys.stdin.buffer if name == "-" else Path(name).open("rb") as source:
         while chunk := source.read(1 << 20):
             digest.update(chunk)
     print(f"{digest.hexdigest()}  {name}")
