@@ -1,0 +1,181 @@
+"""Between the engine and the screen: the engine's front end, and what the app needs of the rest.
+
+Engine and screen share one event loop. Records are folded by the engine into the session's state;
+the bridge only counts them (``version``) and keeps what is not on record: output, progress, waits,
+the open question. The screen looks ten times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runbook.clock import Clock
+from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_UNKNOWN, EXIT_WAITS
+from runbook.events import (
+    ActEnded,
+    Asked,
+    AttemptStarted,
+    CheckDone,
+    Live,
+    Mode,
+    Output,
+    Progress,
+    Record,
+    RunVerdict,
+    Waiting,
+)
+from runbook.front import Answer
+from runbook.text import printable
+
+if TYPE_CHECKING:
+    from runbook.guide import Guide
+    from runbook.runs import RunSummary
+    from runbook.site import Contact, Site
+    from runbook.state import RunState
+    from runbook.workbench import GuideInfo
+
+#: lines of one machine's output that are kept for the screen (all of it is in the run's folder)
+KEPT_LINES = 5_000
+
+
+class Run(Protocol):
+    """What the app needs of a Session."""
+
+    id: str
+    folder: Path
+    guide: Guide
+    site: Site
+    mode: Mode
+    state: RunState
+
+    async def go(self, front: Any) -> RunVerdict: ...
+    async def note(self, kind: str, text: str, by: str, step: str = "") -> None: ...
+    async def cancel_step(self, by: str) -> None: ...
+    async def stop(self) -> None: ...
+    async def recheck(self) -> list[CheckDone]: ...
+    def shell_argv(self, host: str) -> list[str]: ...
+    async def close(self) -> None: ...
+
+
+class Bench(Protocol):
+    """What the app needs of a Workbench."""
+
+    def guides(self) -> list[GuideInfo]: ...
+    def runs(self) -> list[RunSummary]: ...
+    def contacts(self) -> tuple[Contact, ...]: ...
+    @property
+    def site_problem(self) -> str: ...
+    @property
+    def site_name(self) -> str: ...
+    @property
+    def operator(self) -> str: ...
+    async def start(
+        self, guide: str, mode: Mode, name: str = "", on_wait: Callable[[str], None] = ...
+    ) -> Run: ...
+    async def resume(self, run: str, on_wait: Callable[[str], None] = ...) -> Run: ...
+    def report(self, run: str, form: str = "md") -> str: ...
+    def save_report(self, run: str) -> list[Path]: ...
+
+
+@dataclass
+class HostOutput:
+    """The newest lines; ``total`` counts all that ever came."""
+
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    total: int = 0
+
+    def since(self, seen: int) -> list[str]:
+        """The lines after the first ``seen`` ones, as far as they are kept."""
+        new = min(self.total - seen, len(self.lines))
+        return [self.lines[at] for at in range(len(self.lines) - new, len(self.lines))]
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A progress or a wait, and when (monotonic) this subject was first and last heard of."""
+
+    live: Progress | Waiting
+    since: float
+    heard: float
+
+
+@dataclass
+class Bridge:
+    """A FrontEnd. ``version`` grows with everything that changes the picture."""
+
+    by: str
+    clock: Clock
+    version: int = 0
+    step: str = ""
+    output: dict[str, HostOutput] = field(default_factory=dict)
+    signs: dict[str, Sign] = field(default_factory=dict)
+    question: Asked | None = None
+    heard: float = 0.0
+    _answer: asyncio.Future[Answer] | None = None
+
+    def __post_init__(self) -> None:
+        self.heard = self.clock.monotonic()
+
+    # ── the engine calls ───────────────────────────────────────────────────────────────────
+    def record(self, record: Record) -> None:
+        self._changed()
+        match record.event:
+            case AttemptStarted(step=step):
+                if step != self.step:
+                    self.step, self.output = step, {}
+                self.signs = {}
+            case ActEnded(host=host):
+                self.signs.pop(host, None)
+            case CheckDone():
+                self.signs = {}
+            case _:
+                pass
+
+    def live(self, live: Live) -> None:
+        self._changed()
+        if isinstance(live, Output):
+            kept = self.output.setdefault(live.host, HostOutput())
+            kept.total += len(live.lines)
+            kept.lines.extend(printable(line) for line in live.lines[-KEPT_LINES:])
+            return
+        now, before = self.clock.monotonic(), self.signs.get(live.host)
+        same = before is not None and (type(before.live), before.live.what) == (type(live), live.what)
+        self.signs[live.host] = Sign(live, before.since if same and before else now, now)
+
+    async def answer(self, question: Asked) -> Answer:
+        self._answer = asyncio.get_running_loop().create_future()
+        self.question = question
+        self._changed()
+        try:
+            return await self._answer
+        finally:
+            self.question = self._answer = None
+            self._changed()
+
+    # ── the screen calls ───────────────────────────────────────────────────────────────────
+    def reply(self, answer: Answer) -> None:
+        """Does nothing when the question is no longer open."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(answer)
+
+    def _changed(self) -> None:
+        self.version += 1
+        self.heard = self.clock.monotonic()
+
+
+def exit_code(verdict: RunVerdict | None, state: RunState) -> int:
+    """The program's exit code after a run; ``verdict`` None: it was left and can be resumed."""
+    if verdict == "passed":
+        return EXIT_OK
+    if verdict not in (None, "stopped"):
+        return EXIT_FAILED
+    last = [step.last for step in state.steps.values() if step.last]
+    if any(host.outcome == "unknown" for attempt in last for host in attempt.hosts.values()):
+        return EXIT_UNKNOWN
+    failed = any(step.verdict == "fail" for step in state.steps.values())
+    return EXIT_FAILED if failed else EXIT_WAITS

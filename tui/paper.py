@@ -1,0 +1,70 @@
+"""Text for one pane, wrapped with hanging indents. What is put on it is shown, never parsed as markup."""
+
+from __future__ import annotations
+
+import textwrap
+
+from textual.content import Content
+
+from runbook.text import lines, printable
+from tui.words import Mark
+
+
+def tone(name: str) -> str:
+    """A tone as a style of Content."""
+    return {"": "", "muted": "dim", "bold": "bold"}.get(name, f"$text-{name}")
+
+
+class Paper:
+    """Made for a width in cells; every method makes outside text safe itself."""
+
+    def __init__(self, width: int) -> None:
+        self.width = max(width, 20)
+        self._lines: list[Content] = []
+
+    def blank(self) -> None:
+        if self._lines and self._lines[-1].plain:
+            self._lines.append(Content(""))
+
+    def heading(self, text: str, aside: str = "") -> None:
+        self.blank()
+        shown = printable(text, limit=300)
+        note = f"  {printable(aside, limit=300)}" if aside else ""
+        self._lines.append(Content.assemble((shown, "bold"), (note, tone("muted"))))
+
+    def text(self, text: str, style: str = "", indent: int = 0) -> None:
+        """Several lines, each wrapped."""
+        for line in lines(text):
+            self._wrap(line, style, indent, indent)
+
+    def mark(self, mark: Mark, text: str, indent: int = 0, pad: int = 0) -> None:
+        """``✓ PASS  text``; what is too long goes on below the text's beginning."""
+        word = f"{mark.glyph} {mark.word:<{pad}} "
+        hang = min(indent + len(word), self.width // 2)
+        first, *rest = textwrap.wrap(printable(text), self.width - hang) or [""]
+        start = " " * indent
+        self._lines.append(Content.assemble(start, (word, f"{tone(mark.tone)} bold"), first))
+        self._lines += [Content(" " * hang + line) for line in rest]
+
+    def item(self, text: str, bullet: str = "•", indent: int = 2, style: str = "") -> None:
+        shown = printable(text)
+        wrapped = textwrap.wrap(shown, self.width - indent - 2, drop_whitespace=False) or [""]
+        for number, line in enumerate(wrapped):
+            lead = f"{bullet} " if number == 0 else "  "
+            self._lines.append(Content.assemble(" " * indent + lead, (line, style)))
+
+    def raw(self, content: Content) -> None:
+        self._lines.append(content)
+
+    def _wrap(self, line: str, style: str, first: int, hang: int) -> None:
+        width = self.width - hang
+        for number, part in enumerate(textwrap.wrap(line, width) or [""]):
+            self._lines.append(Content.assemble(" " * (first if number == 0 else hang), (part, style)))
+
+    @property
+    def content(self) -> Content:
+        return Content("\n").join(self._lines)
+
+    @property
+    def height(self) -> int:
+        return len(self._lines)

@@ -1,0 +1,237 @@
+"""What the detail pane says of a step, in the order in which it matters now.
+
+Pure: run state, guide and live signs in, text out. When something is asked, what the answer rests
+on comes first; otherwise what happens comes first, and what the guide says of the step last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runbook.events import Asked, Progress, Waiting
+from runbook.guide import Step
+from runbook.runtime import seconds_between
+from runbook.state import AttemptState, HostState, RunState, StepState
+from runbook.text import printable
+from runbook.units import duration, size
+from tui import prose
+from tui.bridge import Sign
+from tui.paper import Paper, tone
+from tui.words import CHECK, GONE, HOST, STEP, Mark, plural, where
+
+#: plan items and check results shown of each kind; the journal has all
+MOST = 200
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of one step at one moment. ``now``: as the journal writes times."""
+
+    step: Step
+    number: int
+    state: RunState
+    question: Asked | None
+    signs: dict[str, Sign]
+    now: str
+    monotonic: float
+
+    @property
+    def known(self) -> StepState:
+        return self.state.steps.get(self.step.id) or StepState(self.step.id)
+
+    @property
+    def attempt(self) -> AttemptState | None:
+        return self.known.last
+
+    @property
+    def asked(self) -> bool:
+        return self.question is not None and self.question.step == self.step.id
+
+    @property
+    def mark(self) -> Mark:
+        return STEP["asking"] if self.asked else STEP[self.known.status]
+
+    @property
+    def seconds(self) -> float:
+        return seconds_between(self.known.started_at, self.known.ended_at or self.now)
+
+
+def draw(view: View, paper: Paper) -> None:
+    """The whole detail of one step."""
+    _title(view, paper)
+    attempt = view.attempt
+    if attempt is None:
+        prose.write(paper, _about(view.step))
+        _promise(view, paper)
+        return
+    if not view.asked:
+        paper.text(prose.first_paragraph(view.step.prose), tone("muted"))
+    _outcome(view, paper)
+    kind = view.question.kind if view.asked and view.question else ""
+    if kind in ("failed", "text"):
+        _hosts(view, paper, attempt)
+        _checks(paper, attempt, "after", bad_first=True)
+        _checks(paper, attempt, "before", bad_first=True)
+        _plan(paper, attempt)
+    elif kind:
+        _plan(paper, attempt)
+        _checks(paper, attempt, "before")
+        _hosts(view, paper, attempt)
+        _checks(paper, attempt, "after")
+    else:
+        _hosts(view, paper, attempt)
+        _checks(paper, attempt, "after")
+        _checks(paper, attempt, "before")
+        _plan(paper, attempt)
+    _looked_back(view, paper)
+    _notes(view, paper, attempt)
+    paper.heading("What the guide says")
+    prose.write(paper, _about(view.step))
+
+
+def _about(step: Step) -> str:
+    return step.prose.strip() or "The guide says nothing more about this step."
+
+
+def _title(view: View, paper: Paper) -> None:
+    attempt = view.attempt
+    again = f" · attempt {attempt.number}" if attempt and attempt.number > 1 else ""
+    took = f" {duration(view.seconds)}" if attempt else ""
+    aside = f"{where(view.step.on)} · {view.mark}{took}{again}"
+    paper.heading(f"{view.number}  {view.step.title}", aside)
+
+
+def _promise(view: View, paper: Paper) -> None:
+    step = view.step
+    if step.changes:
+        paper.blank()
+        paper.text(f"It {step.changes}.", "bold")
+    for phase, calls in (("Checked before", step.before), ("Checked after", step.after)):
+        if calls:
+            paper.heading(phase)
+            for call in calls:
+                paper.item(call.text)
+
+
+def _outcome(view: View, paper: Paper) -> None:
+    ended = view.known.ended
+    if ended is None or view.known.status == "passed":
+        return
+    by = f" (by {ended.by})" if ended.by else ""
+    paper.blank()
+    paper.mark(view.mark, f"{ended.reason}{by}")
+
+
+def _hosts(view: View, paper: Paper, attempt: AttemptState) -> None:
+    cancels = {cancel.host: cancel for cancel in attempt.cancels}
+    hosts = [host for host in attempt.hosts.values() if host.status != "waiting" or host.probe]
+    if not hosts and not view.signs and not cancels:
+        return
+    paper.heading("Machines")
+    names = [host.name for host in hosts]
+    pad = max((len(name) for name in [*names, *view.signs]), default=0)
+    for host in hosts:
+        _host(view, paper, host, pad)
+    for name, sign in view.signs.items():
+        if name not in names and view.step.id == sign.live.step:
+            paper.mark(HOST["running"], f"{name:<{pad}}  {sign_text(sign, view.monotonic)}", 2)
+    for name, cancel in cancels.items():
+        paper.mark(GONE[cancel.gone], f"on {name} after the cancel. {cancel.detail}", 2)
+
+
+def _host(view: View, paper: Paper, host: HostState, pad: int) -> None:
+    mark = HOST[host.status]
+    if host.status == "waiting" and host.probe and host.probe.satisfied:
+        mark = HOST["already"]
+    took = duration(seconds_between(host.started_at, host.ended_at or view.now)) if host.started_at else ""
+    sign = view.signs.get(host.name)
+    if host.status == "running":
+        said = sign_text(sign, view.monotonic) if sign and sign.live.step == view.step.id else ""
+    else:
+        said = host.summary
+    text = "  ".join(part for part in (f"{host.name:<{pad}}", took, said) if part)
+    paper.mark(mark, text, 2)
+    if host.ended and host.ended.next:
+        paper.text(f"Next: {host.ended.next}", "bold", 6)
+    if host.ended and host.ended.output:
+        what = f"all output: {host.ended.output} ({size(host.ended.output_bytes)})"
+        paper.text(what, tone("muted"), 6)
+
+
+def sign_text(sign: Sign, now: float) -> str:
+    """One line about a progress or a wait."""
+    live = sign.live
+    if isinstance(live, Waiting):
+        return f"waiting for {live.what} ({duration(now - sign.since)} of at most {duration(live.limit)})"
+    return f"{live.what} {amount(live)}"
+
+
+def amount(live: Progress) -> str:
+    def show(number: float) -> str:
+        return size(number) if live.unit == "bytes" else f"{number:,.0f}"
+
+    total = f" of {show(live.total)}" if live.total else ""
+    share = f" {min(live.done / live.total, 1):.0%}" if live.total > 0 else ""
+    unit = "" if live.unit == "bytes" else f" {live.unit}"
+    rate = f", {show(live.per_second)}/s" if live.per_second else ""
+    return f"{show(live.done)}{total}{unit}{share}{rate}"
+
+
+def _checks(paper: Paper, attempt: AttemptState, phase: str, *, bad_first: bool = False) -> None:
+    found = [check for check in attempt.checks if check.phase == phase]
+    if not found:
+        return
+    if bad_first:
+        found.sort(key=lambda check: check.verdict in ("pass", "warn"))
+    paper.heading("Checks after the step" if phase == "after" else "Checks before the step")
+    for check in found[:MOST]:
+        extra = "" if check.required else " (not required)"
+        simulated = " (simulated)" if check.simulated else ""
+        where_ = "this PC" if check.host == "operator" else check.host
+        paper.mark(CHECK[check.verdict], f"{where_}  {check.check}: {check.observed}{extra}{simulated}", 2, 4)
+        if check.verdict != "pass":
+            paper.text(f"expected: {check.expected}", tone("muted"), 9)
+    _more(paper, len(found))
+
+
+def _plan(paper: Paper, attempt: AttemptState) -> None:
+    plans = [host.plan for host in attempt.hosts.values() if host.plan]
+    if not plans:
+        return
+    changes = next((plan.changes for plan in plans if plan.changes), "")
+    paper.heading("Plan", changes)
+    for plan in plans:
+        paper.text(f"{plan.host}: {plan.summary}", "bold", 2)
+        for item in plan.items[:MOST]:
+            for line in item.split("\n")[:MOST]:
+                paper.item(line, "→", 4, _diff_tone(line))
+        _more(paper, len(plan.items))
+
+
+def _diff_tone(line: str) -> str:
+    return tone({"+": "success", "-": "error"}.get(line.lstrip()[:1], ""))
+
+
+def _more(paper: Paper, count: int) -> None:
+    if count > MOST:
+        paper.text(f"… and {plural(count - MOST, 'more line')} (all in the journal)", tone("muted"), 4)
+
+
+def _looked_back(view: View, paper: Paper) -> None:
+    if not view.known.looked_back:
+        return
+    paper.heading("Looked at again on resume")
+    words = {True: HOST["already"], False: Mark("!", "changed", "warning"), None: GONE[None]}
+    for probe in view.known.looked_back[-MOST:]:
+        paper.mark(words[probe.satisfied], f"{probe.host}  {probe.summary}", 2)
+
+
+def _notes(view: View, paper: Paper, attempt: AttemptState) -> None:
+    said = [note for note in view.state.notes if note.step == view.step.id]
+    if not said and not attempt.notes:
+        return
+    paper.heading("On record")
+    for note in attempt.notes[-MOST:]:
+        paper.item(f"{note.host}: {note.text}" if note.host else note.text)
+    for note in said[-MOST:]:
+        paper.item(f"{note.kind.upper()} by {note.by}: {printable(note.text)}", "✎")

@@ -1,0 +1,72 @@
+"""One line that answers: where am I, what is it doing, is it stuck, what do I press now."""
+
+from __future__ import annotations
+
+from runbook.state import RunState
+from runbook.text import printable
+from runbook.units import duration
+from tui.bridge import Sign
+from tui.sections import View, sign_text
+from tui.words import GONE, RUN, STEP, Mark
+
+#: seconds without a sign of life after which the line says so aloud
+QUIET = 60.0
+
+
+def sentence(
+    view: View | None, state: RunState, *, steps: int, heard: float, stopping: bool
+) -> tuple[Mark, str]:
+    """``view`` is of the step the run is at; ``heard`` the monotonic time of the last sign of life."""
+    if state.ended:
+        reason = f": {state.ended.reason}" if state.ended.reason else ""
+        then = "  r: report" if state.ended.verdict != "stopped" else "  It can be resumed.  r: report"
+        return RUN[state.ended.verdict], printable(f"The run has ended{reason}.{then}")
+    if view is None:
+        return Mark("…", "starting", "accent"), ""
+    place = f"step {view.number} of {steps}"
+    if view.question is not None:
+        return STEP["asking"], f"{place} · your answer is needed below"
+    ask = cancelling(state, view)
+    if ask:
+        return ask
+    doing = _doing(view)
+    quiet = view.monotonic - heard
+    stop = " · stops after this step" if stopping else ""
+    if quiet >= QUIET:
+        limit = f" (its limit is {duration(view.step.timeout)})" if view.step.timeout else ""
+        return Mark(
+            "▶", "running", "warning"
+        ), f"{place} · {doing} · QUIET for {duration(quiet)}{limit}{stop}"
+    return STEP["running"], f"{place} · {doing} · heard {duration(quiet)} ago{stop}"
+
+
+def cancelling(state: RunState, view: View) -> tuple[Mark, str] | None:
+    """While a cancel of this attempt is under way: who is confirmed gone, who is not."""
+    attempt = view.attempt
+    if attempt is None or not state.cancels:
+        return None
+    at, request = state.cancels[-1]
+    if request.step != view.step.id or at < attempt.started_at or view.known.ended:
+        return None
+    told = [f"{cancel.host}: {GONE[cancel.gone].word}" for cancel in attempt.cancels]
+    left = [host.name for host in attempt.hosts.values() if host.status == "running"]
+    if left:
+        told.append(f"waiting for {', '.join(left)} to be gone")
+    return Mark("■", "cancel requested", "warning"), printable(" · ".join(told) or "asking the machines")
+
+
+def _doing(view: View) -> str:
+    attempt = view.attempt
+    if attempt is None:
+        return "looking"
+    running = [host.name for host in attempt.hosts.values() if host.status == "running"]
+    if running:
+        return f"{' '.join(running)} working {duration(view.seconds)}"
+    if sign := _newest(view.signs):
+        return sign_text(sign, view.monotonic)
+    acted = any(host.ended for host in attempt.hosts.values())
+    return "checking the result" if acted else "looking before anything is done"
+
+
+def _newest(signs: dict[str, Sign]) -> Sign | None:
+    return max(signs.values(), key=lambda sign: sign.heard, default=None)

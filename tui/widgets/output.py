@@ -1,0 +1,121 @@
+"""What one machine prints, live. Scrolling up stops following; End follows again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Log, Static
+
+from runbook.state import AttemptState
+from runbook.text import printable
+from tui.bridge import KEPT_LINES, HostOutput
+from tui.paper import tone
+from tui.words import HOST, plural
+
+
+class LiveLog(Log):
+    """``follow``: new lines pull the view to the end; scrolling up ends that."""
+
+    follow = True
+
+    def action_scroll_up(self) -> None:
+        self.follow = False
+        super().action_scroll_up()
+
+    def action_page_up(self) -> None:
+        self.follow = False
+        super().action_page_up()
+
+    def action_scroll_home(self) -> None:
+        self.follow = False
+        super().action_scroll_home()
+
+    def action_scroll_end(self) -> None:
+        self.to_end()
+
+    def to_end(self) -> None:
+        self.follow = True
+        self.scroll_end(animate=False, immediate=True, x_axis=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        if self.follow:
+            self.call_after_refresh(self.to_end)
+
+
+class OutputPane(Vertical):
+    """One Log for the machine that is looked at; the others wait in the bridge's bounded buffers."""
+
+    def __init__(self) -> None:
+        super().__init__(id="output")
+        self.host = ""
+        self._chosen = False
+        self._seen = 0
+        self._source: Mapping[str, HostOutput] = {}
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="machines", markup=False)
+        yield LiveLog(max_lines=KEPT_LINES, id="log")
+
+    @property
+    def log_widget(self) -> LiveLog:
+        return self.query_one(LiveLog)
+
+    def feed(self, source: Mapping[str, HostOutput], attempt: AttemptState | None) -> None:
+        """Called ten times a second: what came since goes into the Log in one batch."""
+        if source is not self._source:  # another step
+            self._source, self._chosen = source, False
+            self._switch("")
+        names = list(source)
+        if names and (self.host not in source or not self._chosen):
+            self._switch(self._liveliest(names, attempt) if self.host not in source else self.host)
+        kept = source.get(self.host)
+        if kept is not None and kept.total > self._seen and self.log_widget.follow:
+            self.log_widget.write_lines(kept.since(self._seen), scroll_end=False)
+            self._seen = kept.total
+            self.follow()
+        self.query_one("#machines", Static).update(self._header(names, attempt))
+
+    def choose(self, number: int) -> None:
+        names = list(self._source)
+        if 0 < number <= len(names):
+            self._chosen = True
+            self._switch(names[number - 1])
+
+    def follow(self) -> None:
+        self.log_widget.to_end()
+
+    def _liveliest(self, names: list[str], attempt: AttemptState | None) -> str:
+        running = [
+            n for n in names if attempt and n in attempt.hosts and attempt.hosts[n].status == "running"
+        ]
+        return (running or names)[0]
+
+    def _switch(self, host: str) -> None:
+        if host == self.host:
+            return
+        self.host, self._seen = host, 0
+        log = self.log_widget
+        log.clear()
+        kept = self._source.get(host)
+        if kept is not None:
+            log.write_lines(kept.since(0), scroll_end=False)
+            self._seen = kept.total
+        self.follow()
+
+    def _header(self, names: list[str], attempt: AttemptState | None) -> Content:
+        parts: list[tuple[str, str]] = []
+        for number, name in enumerate(names, 1):
+            host = attempt.hosts.get(name) if attempt else None
+            mark = HOST[host.status] if host else HOST["running"]
+            shown = f" {number} {printable(name, limit=30)} {mark} "
+            parts += [(shown, "bold reverse" if name == self.host else ""), (" ", "")]
+        kept = self._source.get(self.host)
+        if kept is not None:
+            new = kept.total - self._seen
+            more = f" · {new:,} new below: End follows" if new else ""
+            parts.append((f"{plural(kept.total, 'line')}{more}", tone("warning" if new else "muted")))
+        return Content.assemble(*parts)
