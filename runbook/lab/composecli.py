@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import yaml
@@ -64,7 +65,8 @@ class ComposeCli:
             send({"err": self._words.unknown_service(unknown[0])})
             return 1
         try:
-            status: int = await act(project, local, names, send)
+            async with self._engine.lock if verb in _CHANGING else nullcontext():
+                status: int = await act(project, local, names, send)
             return status
         except EngineError as error:
             send({"err": f"{error}\n" if self._version == 2 else f"ERROR: {error}\n"})
@@ -241,4 +243,5 @@ class ComposeCli:
         return 0
 
 
-_VERBS = frozenset({"up", "stop", "kill", "start", "restart", "rm", "down", "pull", "ps", "config", "logs"})
+_CHANGING = frozenset({"up", "stop", "kill", "start", "restart", "rm", "down"})
+_VERBS = _CHANGING | {"pull", "ps", "config", "logs"}

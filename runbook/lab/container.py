@@ -65,6 +65,8 @@ class Container:
     finished_at: str = NEVER
     logged: deque[str] = field(default_factory=lambda: deque(maxlen=5000))
     loop: asyncio.Task[None] | None = None
+    #: the program's start, which runs in a thread and cannot be taken back
+    starting: asyncio.Future[None] | None = None
     #: stopped by hand: not started again when the VM's power comes back
     stopped: bool = False
 

@@ -13,15 +13,18 @@ import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 from runbook.lab import processes
 from runbook.lab.layout import Layout
 from runbook.lab.world import Refused, World
 
 LINE_LIMIT = 16 * 1024 * 1024
+#: seconds between two looks whether the lab's folder is still there
+LOOK_EVERY = 1.0
 
 
-async def serve(layout: Layout) -> None:
+async def serve(layout: Layout, lock: TextIO) -> None:
     """Prepare the lab, answer until told to stop, then end all that was started."""
     world = World(layout)
     stop = asyncio.Event()
@@ -38,13 +41,23 @@ async def serve(layout: Layout) -> None:
         layout.socket.chmod(0o600)
         await world.start()
         _ready()
-        await stop.wait()
+        while not stop.is_set() and _still_ours(layout, lock):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK_EVERY)
     finally:
         layout.info.unlink(missing_ok=True)
         await world.stop()
         if server is not None:
             server.close()
         processes.end_marked(f"{world.id}/")
+
+
+def _still_ours(layout: Layout, lock: TextIO) -> bool:
+    """False when somebody removed the lab's folder under us: then nobody can reach us any more."""
+    try:
+        return layout.lock.stat().st_ino == os.fstat(lock.fileno()).st_ino
+    except OSError:
+        return False
 
 
 def _ready() -> None:
@@ -106,7 +119,7 @@ def main(argv: list[str]) -> int:
     status = 1
     try:
         _clear(layout)
-        asyncio.run(serve(layout))
+        asyncio.run(serve(layout, lock))
         status = 0
     except Exception:
         traceback.print_exc()

@@ -27,6 +27,8 @@ class Engine:
         self._make = make
         self.compose = compose
         self.containers: dict[str, Container] = {}
+        #: held by whatever changes several containers
+        self.lock = asyncio.Lock()
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -97,8 +99,9 @@ class Engine:
         try:
             while True:
                 container.status, container.started_at = "running", moment()
+                container.starting = asyncio.ensure_future(asyncio.to_thread(container.program.start))
                 try:
-                    await asyncio.to_thread(container.program.start)
+                    await asyncio.shield(container.starting)
                 except Crash as crash:
                     container.logged.extend(crash.log.splitlines())
                     container.exit_code = crash.exit_code
@@ -127,6 +130,9 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await container.loop
             container.loop = None
+        if container.starting is not None:
+            await asyncio.gather(container.starting, return_exceptions=True)
+            container.starting = None
         if container.up:
             await asyncio.to_thread(container.program.stop)
             container.status, container.finished_at = "exited", moment()

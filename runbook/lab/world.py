@@ -69,6 +69,7 @@ class World:
             "power_off": self._power_off,
             "power_on": self._power_on,
             "containers": self._containers,
+            "couch": self._couch,
         }
         self._info: LabInfo | None = None
 
@@ -268,6 +269,15 @@ class World:
 
     async def _containers(self, name: str) -> list[dict[str, Any]]:
         return [container.inspect() for container in self._machine(name).engine.containers.values()]
+
+    async def _couch(self, name: str, do: str, **how: Any) -> Any:
+        """Faults of one VM's CouchDB, for tests: {"do": "lose_documents", "db": …, "ids": […]}."""
+        if do not in ("fail_next", "drop_connections", "delay", "lose_documents"):
+            raise Refused(f"CouchDB cannot be made to {do!r}")
+        running = [s for (vm, _), s in self._standins.items() if vm == name and s.running]
+        if not running:
+            raise Refused(f"no CouchDB runs on {name}")
+        return await asyncio.to_thread(getattr(running[0], do), **how)
 
     async def _faults(self) -> list[dict[str, Any]]:
         return [

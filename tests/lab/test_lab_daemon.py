@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -71,6 +72,16 @@ async def test_a_killed_daemon_is_cleared_away(tmp_path: Path) -> None:
         assert after.pid != before.pid
     finally:
         await control.down(tmp_path)
+
+
+async def test_a_removed_folder_ends_the_daemon(tmp_path: Path) -> None:
+    info = await control.up(tmp_path)
+    await asyncio.to_thread(shutil.rmtree, tmp_path / "lab")
+
+    async def dead() -> bool:
+        return not alive(info.pid)
+
+    await until(dead)
 
 
 async def test_fresh_is_another_lab(lab: Lab) -> None:

@@ -61,6 +61,16 @@ async def test_couchdb_faults(lab: Lab) -> None:
     assert (await fetch(connection, 5984, couch("GET", "/_all_dbs")))[0] == 200
 
 
+async def test_one_nodes_couchdb_can_be_made_to_fail(lab: Lab) -> None:
+    connection = await unpacked(lab, "vm1")
+    with pytest.raises(LabError, match="no CouchDB runs"):
+        await lab.call("couch", name="vm1", do="fail_next", n=1, status=500)
+    await compose(lab, connection, "vm1", "up -d couchdb")
+    await lab.call("couch", name="vm1", do="fail_next", n=1, status=503)
+    assert (await fetch(connection, 5984, couch("GET", "/_all_dbs")))[0] == 503
+    assert (await fetch(connection, 5984, couch("GET", "/_all_dbs")))[0] == 200
+
+
 async def test_damaged_backups(lab: Lab) -> None:
     folder = newest(lab)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
