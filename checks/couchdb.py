@@ -178,8 +178,13 @@ async def copies_equal(look: Look) -> Finding:
     wanted = database_names(look)
     async with connect.cluster(look) as clients:
         problems = await cluster.settled(clients, wanted)
+        counts = [await cluster.counted(first(clients), name) for name in wanted]
     expected = "the same number of documents in every copy, twice, with no backlog"
-    return _finding(look, problems, expected, f"{len(wanted)} databases: all copies equal", _list(wanted))
+    rows = [
+        (one.database, one.ranges, one.copies, one.documents, "yes" if one.equal else "NO") for one in counts
+    ]
+    table = tabulate(rows, headers=("database", "ranges", "copies of each", "documents", "equal"))
+    return _finding(look, problems, expected, f"{len(wanted)} databases: all copies equal", table)
 
 
 @check("The nodes' document limit is the site's, everywhere")

@@ -163,6 +163,7 @@ class AttemptVoice:
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         timeout: float = 3600.0,
+        grace: float = 10.0,
     ) -> Completed:
         host = host or self.host
         job = f"{self.engine.state.run}-{self.step}-{name}"
@@ -183,7 +184,7 @@ class AttemptVoice:
         except (asyncio.CancelledError, TimeoutError):
             if self.engine.leaving:
                 raise  # the job goes on; the journal knows it; a resumed run follows it
-            gone = await asyncio.shield(jobs.cancel(host, job, grace=10.0))
+            gone = await asyncio.shield(jobs.cancel(host, job, grace=grace))
             await self.engine.emit(
                 CancelConfirmed(step=self.step, host=host.name, gone=gone, detail=f"job {job}")
             )

@@ -46,6 +46,10 @@ _POOR = (
 )
 
 
+#: seconds to wait for level copies before they are put on record
+COPIES_LIMIT = 120.0
+
+
 class SetupParams(Params, frozen=True, kw_only=True):
     """``within``: how long the nodes may take to see each other."""
 
@@ -92,7 +96,7 @@ class SetupCluster:
         return Plan(
             summary=f"join {len(wanted)} nodes into one cluster, from {start}",
             items=(*items, f"finish the set-up on {start}, then ask every node for its members"),
-            changes="the members of the CouchDB cluster",
+            changes="joins the CouchDBs of these machines into one cluster",
             data={"first": start, "joining": joining},
         )
 
@@ -160,7 +164,7 @@ class Create:
         return Plan(
             summary=f"create {len(names) - len(there)} databases",
             items=tuple(items),
-            changes="databases of the CouchDB cluster",
+            changes="creates databases in the CouchDB cluster",
             data={"create": [name for name in names if name not in there], "q": q, "n": n},
         )
 
@@ -218,7 +222,7 @@ class Restore:
         return Plan(
             summary=f"restore {total} documents into {count} databases",
             items=found.lines(),
-            changes="documents of the platform's databases",
+            changes="writes the backup's documents into the platform's databases",
             data=msgspec.to_builtins(found),
         )
 
@@ -241,6 +245,7 @@ class Restore:
                 nodes = tuple(source.node for source in one.sources)
                 begun.begin(one.database, targets[one.database], nodes)
                 done.append(await restore_one(context, clients, one))
+            await _note_copies(context, clients, [one.database for one in chosen])
         if failed := [pair for pair in done if not pair[1].same or pair[0].refused]:
             raise ActionFailed(
                 "\n".join(failure(result, compared) for result, compared in failed),
@@ -252,6 +257,21 @@ class Restore:
             "revisions compared with the backup.",
             outputs={"restored": counts},
         )
+
+
+async def _note_copies(context: Context, clients: dict[str, Client], databases: list[str]) -> None:
+    """Put on record what every copy holds, once the nodes are level or the limit is over. Whether
+    that is enough is for the check after the step to say."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + COPIES_LIMIT
+    context.voice.waiting("the copies of every shard to be level", COPIES_LIMIT)
+    while await cluster.settled(clients, databases) and clock() < end:
+        await asyncio.sleep(1)
+    for name in databases:
+        found = await cluster.counted(first(clients), name)
+        word = "equal" if found.equal else "NOT equal"
+        text = f"{name}: {found.ranges} ranges in {found.copies} copies, {found.documents} documents, {word}"
+        context.voice.note(text, kind="copies", **msgspec.to_builtins(found))
 
 
 def _refuse(problems: list[str], next: str) -> None:

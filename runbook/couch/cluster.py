@@ -239,6 +239,30 @@ def unequal(found: Iterable[Copy]) -> list[str]:
     return problems
 
 
+class Copies(msgspec.Struct, frozen=True):
+    """A database's copies in numbers: ``copies`` is the fewest that any of its ``ranges`` has,
+    ``documents`` what the fullest copy of each holds, added up."""
+
+    database: str
+    ranges: int
+    copies: int
+    documents: int
+    equal: bool
+
+
+async def counted(client: Client, database: str) -> Copies:
+    """Looks at every copy. Raises ActionFailed when there is no such database."""
+    found = await copies(client, database)
+    groups = _by_range(found).values()
+    return Copies(
+        database=database,
+        ranges=len(groups),
+        copies=min((sum(copy.documents is not None for copy in group) for group in groups), default=0),
+        documents=sum(max(copy.documents or 0 for copy in group) for group in groups),
+        equal=not unequal(found),
+    )
+
+
 def _by_range(found: Iterable[Copy]) -> dict[str, list[Copy]]:
     groups: dict[str, list[Copy]] = {}
     for copy in found:

@@ -323,6 +323,7 @@ class FakeVoice:
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         timeout: float = 3600.0,
+        grace: float = 10.0,
     ) -> Completed:
         self.jobs.append(name)
         done = await self.run(argv, host=host, stdin=stdin, cwd=cwd, env=env, timeout=timeout)

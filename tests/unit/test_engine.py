@@ -327,9 +327,7 @@ async def test_a_plan_confirmed_late_in_a_changed_world_is_made_anew(
     assert len({e.digest for e in of(events, Planned) if e.host == "vm1"}) == 2
 
 
-async def test_skip_and_override_need_a_reason_and_keep_the_run_from_passing(
-    run: Run, world: World
-) -> None:
+async def test_skip_and_override_need_a_reason_and_keep_the_run_from_passing(run: Run, world: World) -> None:
     verdict, events = await run.go(Front(confirm=["skip"], text=["no time"]))
     assert verdict == "completed with deviations"
     ended = of(events, StepEnded)[0]
@@ -359,7 +357,7 @@ async def test_nobody_there_leaves_a_run_that_can_go_on(run: Run, world: World) 
     with pytest.raises(WaitsForPerson):
         await run.go(Front())
     world.failing = set()
-    verdict, events = await run.go(Front())
+    verdict, _events = await run.go(Front())
     assert verdict == "passed"
     assert world.acted.count(("vm2", 1)) == 1, "what was done is seen by its probe and not done again"
 

@@ -118,4 +118,4 @@ def test_a_cell_stays_one_cell_of_literal_text(raw: str) -> None:
     assert "<td>end</td>" in body
     inside = body.split("<td>")[1].split("</td>")[0]
     assert "<" not in inside
-    assert parser.render(f"- {cell(raw)}.\n").count("<") == 4
+    assert parser.render(f"- **x**: {cell(raw)}.\n").count("<") == 6
