@@ -46,7 +46,7 @@ KEYS = (
     Key(
         "answer", "enter", "", "answer", "Answer the open question with the choice that is marked.", "run", 10
     ),
-    Key("send", "f2", "send", "send", "Send what was typed when it has several lines (evidence).", "run"),
+    Key("send", "f2", "send", "send", "Send what was typed when it has several lines (evidence).", "run", 11),
     Key("pane", "tab", "pane", "pane", "The next pane: steps, details, output, question.", "run", 20),
     Key("output", "o", "output", "output", "What the machines print: large, and back.", "run", 30),
     Key("host", "1,2,3,4,5,6,7,8,9", "", "machine", "Output of the first, second, … machine.", shown="1–9"),

@@ -139,8 +139,7 @@ class RunScreen(RunKeys, Screen[int]):
         tree = self.query_one(StepsTree)
         tree.show(views)
         looked_at = next(view for view in views if view.step.id == (self.looked_at or self.current))
-        if self.follow_run:
-            tree.mark(looked_at.step.id)
+        tree.mark(looked_at.step.id)
         self.query_one(Detail).show(looked_at)
         state = self.run.state
         begun = self.view(self.current) if state.started else None
@@ -161,8 +160,10 @@ class RunScreen(RunKeys, Screen[int]):
 
     def _keys(self) -> None:
         typing = isinstance(self.focused, Input | TextArea)
-        hidden = set() if self.bridge.question else {"answer"}
-        if not any(task.status == "running" for task in self._hosts_now()):
+        question = self.bridge.question
+        lines_typed = question is not None and question.kind == "evidence" and not question.options
+        hidden = {"answer", "send"} if question is None else {"answer" if lines_typed else "send"}
+        if not any(host.status == "running" for host in self._hosts_now()):
             hidden.add("cancel")
         self.query_one(KeyBar).set_state(typing=typing, hidden=frozenset(hidden))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from typing import TYPE_CHECKING, Any
 
+from textual.app import SuspendNotSupported
 from textual.screen import Screen
 
 from runbook.state import HostState
@@ -206,6 +208,11 @@ class RunKeys(Screen[Any]):
                 print(f"\nA shell on {printable(host)}. `exit` brings you back to the run.\n", flush=True)
                 process = await asyncio.create_subprocess_exec(*argv)
                 await process.wait()
+        except SuspendNotSupported:
+            line = printable(shlex.join(argv))
+            self.app.push_screen(
+                Read("This terminal cannot be lent", f"Open another one and type:\n\n{line}")
+            )
         except OSError as error:
             self.app.push_screen(problem(error, f"No shell on {host}"))
         self.app.refresh(layout=True)
@@ -230,6 +237,7 @@ class RunKeys(Screen[Any]):
     def _leave(self, choice: str | None) -> None:
         if choice == "after":
             self.stopping = True
+            self.redraw()
             self._do(self.run.stop())
         elif choice == "now":
             self.run_worker(self._close(), exit_on_error=False, group="leave")

@@ -17,6 +17,9 @@ from textual.widgets import Static
 from runbook.text import printable
 from tui.paper import Paper, tone
 
+#: labels up to this length have their notes in one column
+_LONGEST_PAD = 34
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -58,6 +61,7 @@ class Choices(Static, can_focus=True):
         #: seconds in which Enter is not taken yet: nobody answers what has just appeared
         self.guard = guard
         self._places: list[tuple[int, int]] = []
+        self._pad = 0
         self._put(items, marked)
 
     def set_items(self, items: Sequence[Choice], marked: str = "") -> None:
@@ -85,6 +89,8 @@ class Choices(Static, can_focus=True):
     def _drawn(self, width: int) -> Content:
         paper = Paper(width)
         self._places = []
+        lengths = [len(item.label) for item in self.items if not item.heading and item.note]
+        self._pad = max((length for length in lengths if length <= _LONGEST_PAD), default=0)
         for at, item in enumerate(self.items):
             top = paper.height
             if item.heading:
@@ -98,12 +104,14 @@ class Choices(Static, can_focus=True):
         pointer = "▶ " if marked else "  "
         style = "dim" if item.disabled else "bold reverse" if marked and self.has_focus else "bold"
         label, note = printable(item.label, limit=200), printable(item.note, limit=1000)
+        label = label if not note else f"{label:<{self._pad}}"
         short = len(pointer) + len(label) + len(note) + 3 <= paper.width
         if short:
             aside = f"  {note}" if note else ""
-            paper.raw(Content.assemble(pointer, (label, style), (aside, tone("muted"))))
+            fill = " " * (len(label) - len(label.rstrip()))
+            paper.raw(Content.assemble(pointer, (label.rstrip(), style), fill, (aside, tone("muted"))))
             return
-        paper.raw(Content.assemble(pointer, (label, style)))
+        paper.raw(Content.assemble(pointer, (label.rstrip(), style)))
         paper.text(note, tone("muted"), 4)
 
     # ── keys ───────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,8 @@ from tui.words import GONE, RUN, STEP, Mark
 
 #: seconds without a sign of life after which the line says so aloud
 QUIET = 60.0
+#: and from when on it is mentioned
+SILENT = 5.0
 
 
 def sentence(
@@ -31,13 +33,14 @@ def sentence(
         return ask
     doing = _doing(view)
     quiet = view.monotonic - heard
-    stop = " · stops after this step" if stopping else ""
+    stop = " · then stops" if stopping else ""
     if quiet >= QUIET:
-        limit = f" (its limit is {duration(view.step.timeout)})" if view.step.timeout else ""
+        limit = f" (limit {duration(view.step.timeout)})" if view.step.timeout else ""
         return Mark(
             "▶", "running", "warning"
         ), f"{place} · {doing} · QUIET for {duration(quiet)}{limit}{stop}"
-    return STEP["running"], f"{place} · {doing} · heard {duration(quiet)} ago{stop}"
+    heard_ago = f" · heard {duration(quiet)} ago" if quiet >= SILENT else ""
+    return STEP["running"], f"{place} · {doing}{heard_ago}{stop}"
 
 
 def cancelling(state: RunState, view: View) -> tuple[Mark, str] | None:

@@ -70,8 +70,8 @@ class OutputPane(Vertical):
             self._source, self._chosen = source, False
             self._switch("")
         names = list(source)
-        if names and (self.host not in source or not self._chosen):
-            self._switch(self._liveliest(names, attempt) if self.host not in source else self.host)
+        if names and not self._chosen:
+            self._switch(self._telling(names, attempt))
         kept = source.get(self.host)
         if kept is not None and kept.total > self._seen and self.log_widget.follow:
             self.log_widget.write_lines(kept.since(self._seen), scroll_end=False)
@@ -88,11 +88,15 @@ class OutputPane(Vertical):
     def follow(self) -> None:
         self.log_widget.to_end()
 
-    def _liveliest(self, names: list[str], attempt: AttemptState | None) -> str:
-        running = [
-            n for n in names if attempt and n in attempt.hosts and attempt.hosts[n].status == "running"
-        ]
-        return (running or names)[0]
+    def _telling(self, names: list[str], attempt: AttemptState | None) -> str:
+        """The machine to show unasked: one in trouble, else the one shown, else one at work."""
+
+        def at(*states: str) -> list[str]:
+            return [n for n in names if attempt and n in attempt.hosts and attempt.hosts[n].status in states]
+
+        running = at("running")
+        kept = [self.host] if self.host in (running or names) else []
+        return (at("failed", "unknown", "cancelled") or kept or running or names)[0]
 
     def _switch(self, host: str) -> None:
         if host == self.host:

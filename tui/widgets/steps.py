@@ -28,6 +28,7 @@ class StepsTree(Tree[str]):
         self._leaves: dict[str, TreeNode[str]] = {}
         self._labels_shown: dict[str, str] = {}
         self._views: list[View] = []
+        self._marked = ""
 
     def show(self, views: list[View]) -> None:
         self._views = views
@@ -36,8 +37,14 @@ class StepsTree(Tree[str]):
 
     def mark(self, step: str) -> None:
         """Put the cursor there."""
+        if step != self._marked:
+            self._marked = step
+            self.show(self._views)
+            self.call_after_refresh(self._move, step)  # the lines are there only then
+
+    def _move(self, step: str) -> None:
         node = self._leaves.get(step)
-        if node is not None and self.cursor_node is not node:
+        if node is not None:
             self.move_cursor(node)
             self.scroll_to_node(node, animate=False)
 
@@ -49,7 +56,8 @@ class StepsTree(Tree[str]):
         mark = view.mark
         took = _short(view.seconds) if view.attempt or view.known.ended else ""
         width = max(self.size.width - 2, 20)
-        lead = f"{mark.glyph} {mark.word:<8} "
+        here = "▸" if view.step.id == self._marked else " "
+        lead = f"{here}{mark.glyph} {mark.word:<8} "
         room = width - cell_len(lead) - len(took) - 4
         title = printable(view.step.title, limit=200)
         if cell_len(title) > room:
