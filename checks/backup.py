@@ -14,6 +14,8 @@ from runbook.errors import ActionFailed, CouldNotLook
 from runbook.events import Verdict
 from runbook.units import parse_duration
 
+ANOTHER = "to use another backup, stop this run and start one with: runbook run GUIDE --backup ID"
+
 
 @check("The backup schedule is stopped", on="backup")
 async def schedule_frozen(look: Look) -> Finding:
@@ -143,7 +145,7 @@ async def verified(look: Look) -> Finding:
         observed=f"{found.backup.id}: {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
         if bad
         else good,
-        evidence="\n".join([*bad, *found.facts]),
+        evidence="\n".join([*bad, *([ANOTHER] if found.problems else []), *found.facts]),
     )
 
 

@@ -163,12 +163,12 @@ def _choose(look: Look, found: list[Candidate]) -> tuple[Candidate, list[Candida
         if first is None:
             raise ActionFailed(
                 f"Backup {wanted} is neither below {places}.",
-                next=f"There are: {', '.join(one.id for one in found) or 'none'}. Set backup.id.",
+                next=f"There are: {', '.join(one.id for one in found) or 'none'}. Start a new run with --backup ID.",
             )
         if not first.best.complete:
             raise ActionFailed(
                 f"Backup {wanted} is not complete: {'; '.join(first.best.problems)}. Nothing was changed.",
-                next=f"Complete ones: {', '.join(one.id for one in usable) or 'none'}. Set backup.id.",
+                next=f"Complete ones: {', '.join(one.id for one in usable) or 'none'}. Start a new run with --backup ID.",
             )
         return first, []
     if not usable:

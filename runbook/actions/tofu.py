@@ -19,6 +19,8 @@ from runbook.tofu import Workshop
 from runbook.tofuplan import Change, Planned
 
 APPLY_LIMIT = 3 * 3600.0
+#: seconds it gets after TERM to finish what it is creating and write its state; KILL can lose a server
+END_GRACE = 600.0
 
 
 class ApplyParams(Params, frozen=True, kw_only=True):
@@ -246,6 +248,7 @@ async def _apply(context: Context, shop: Workshop, plan: Plan) -> None:
             env=shop.environment,
             stdin=msgspec.json.encode(shop.secrets),
             timeout=APPLY_LIMIT,
+            grace=END_GRACE,
         )  # fmt: skip
     except asyncio.CancelledError:
         raise  # the job may go on with the plan file; the next probe removes it
@@ -273,12 +276,12 @@ async def _watch(context: Context, events: Path, total: int) -> None:
 
 
 def _apply_failed(done: Completed) -> RunbookError:
-    through, _ = tofuplan.progress(tofuplan.events(done.stdout))
+    through = sum(one.get("type") == "apply_complete" for one in tofuplan.events(done.stdout))
     if done.exit_status is not None and (done.exit_status < 0 or done.exit_status > 128):
         return ActionFailed(
             f"OpenTofu was killed (status {done.exit_status}): a machine may exist that its state does not "
             "know, or be half made.",
             next="Compare the cloud's list of machines with `tofu state list`; then run the step again.",
         )
-    changed = f"{through} resources were done and stay; the failed one is marked tainted."
-    return tofu.failed("apply", done, changed if through else "Nothing was made that it tells of.")
+    changed = f"{through} resources were done and stay; what failed is marked tainted and made anew."
+    return tofu.failed("apply", done, changed if through else "It tells of nothing that was finished.")
