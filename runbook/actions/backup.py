@@ -158,17 +158,18 @@ def _choose(look: Look, found: list[Candidate]) -> tuple[Candidate, list[Candida
     wanted = look.site.backup.id
     places = f"{look.site.backup.remote} on the backup VM or {look.site.backup.local} on this PC"
     usable = [one for one in found if one.best.complete]
+    another = "Start a new run with --backup ID."
     if wanted:
         first = next((one for one in found if one.id == wanted), None)
         if first is None:
             raise ActionFailed(
-                f"Backup {wanted} is neither below {places}.",
-                next=f"There are: {', '.join(one.id for one in found) or 'none'}. Start a new run with --backup ID.",
+                f"There is no backup {wanted} below {places}.",
+                next=f"There are: {', '.join(one.id for one in found) or 'none'}. {another}",
             )
         if not first.best.complete:
             raise ActionFailed(
                 f"Backup {wanted} is not complete: {'; '.join(first.best.problems)}. Nothing was changed.",
-                next=f"Complete ones: {', '.join(one.id for one in usable) or 'none'}. Start a new run with --backup ID.",
+                next=f"Complete ones: {', '.join(one.id for one in usable) or 'none'}. {another}",
             )
         return first, []
     if not usable:
