@@ -134,6 +134,13 @@ class Authority:
             .not_valid_before(now - dt.timedelta(days=100))
             .not_valid_after(now + dt.timedelta(days=1000))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(
+                x509.KeyUsage(True, False, False, False, False, True, True, False, False), critical=True
+            )
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
             .sign(self._key, hashes.SHA256())
         )
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
@@ -151,6 +158,10 @@ class Authority:
             .not_valid_before(now - dt.timedelta(days=50))
             .not_valid_after(now + dt.timedelta(days=days))
             .add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
             .sign(self._key, hashes.SHA256())
         )
         file = self.folder / f"{names[0]}.{days}.pem"
