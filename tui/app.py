@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from textual.app import App
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class RunbookApp(App[None]):
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "runbook"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS = actions.bindings("everywhere")

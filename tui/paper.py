@@ -6,13 +6,19 @@ import textwrap
 
 from textual.content import Content
 
-from runbook.text import lines, printable
+from runbook.text import printable
 from tui.words import Mark
 
 
 def tone(name: str) -> str:
     """A tone as a style of Content."""
     return {"": "", "muted": "dim", "bold": "bold"}.get(name, f"$text-{name}")
+
+
+def rows(text: str) -> list[str]:
+    """The lines of a text that is no program output: a carriage return in it cannot hide what
+    stands before it."""
+    return [printable(line) for line in text.split("\n")]
 
 
 class Paper:
@@ -34,7 +40,7 @@ class Paper:
 
     def text(self, text: str, style: str = "", indent: int = 0) -> None:
         """Several lines, each wrapped."""
-        for line in lines(text):
+        for line in rows(text):
             self._wrap(line, style, indent, indent)
 
     def mark(self, mark: Mark, text: str, indent: int = 0, pad: int = 0) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from runbook.site import Contact
 from tui.paper import Paper
 from tui.screens.dialogs import Read
+
+if TYPE_CHECKING:
+    from runbook.site import Contact
 
 
 def contact_screen(contacts: Sequence[Contact], width: int) -> Read:
@@ -22,14 +25,5 @@ def contact_screen(contacts: Sequence[Contact], width: int) -> Read:
         paper.heading(contact.name, contact.role)
         for label, value in (("phone", contact.phone), ("email", contact.email), ("when", contact.when)):
             if value:
-                paper.text(f"{label:<6} {value}", "bold" if label == "phone" else "", 2)
+                paper.item(f"{label:<6} {value}", " ", 0, "bold" if label == "phone" else "")
     return Read("Emergency contact", paper.content)
-
-
-def one_line(contacts: Sequence[Contact]) -> str:
-    """The first contact, for the home screen."""
-    if not contacts:
-        return "nobody is named in the settings"
-    first = contacts[0]
-    more = f" (and {len(contacts) - 1} more)" if len(contacts) > 1 else ""
-    return " · ".join(part for part in (first.name, first.role, first.phone or first.email) if part) + more

@@ -13,8 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from runbook.errors import RunbookError
-from runbook.text import lines
-from tui.paper import Paper
+from tui.paper import Paper, rows
 from tui.widgets.choices import Choice, Choices
 
 Result = TypeVar("Result")
@@ -34,7 +33,7 @@ class Dialog(ModalScreen[Result]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
-            yield Static(Content("\n".join(lines(self._title))), id="box-title", markup=False)
+            yield Static(Content("\n".join(rows(self._title))), id="box-title", markup=False)
             if self._text:
                 yield VerticalScroll(Static(self._shown(), id="box-text", markup=False), id="box-scroll")
             yield from self.body()
@@ -43,7 +42,7 @@ class Dialog(ModalScreen[Result]):
     def _shown(self) -> Content:
         if isinstance(self._text, Content):
             return self._text
-        return Content("\n".join(lines(self._text)))
+        return Content("\n".join(rows(self._text)))
 
     def body(self) -> ComposeResult:
         yield from ()
@@ -117,7 +116,7 @@ class Working(Dialog[None]):
 
     def say(self, text: str) -> None:
         if self.is_mounted:
-            self.query_one("#box-text", Static).update(Content("\n".join(lines(f"Waiting for {text} …"))))
+            self.query_one("#box-text", Static).update(Content("\n".join(rows(f"Waiting for {text} …"))))
 
     def action_close(self) -> None:
         self.app.workers.cancel_group(self.app, "open")

@@ -16,7 +16,6 @@ from textual.widgets import Static
 from runbook.text import printable
 from tui import actions
 from tui.paper import tone
-from tui.screens.contact import one_line
 from tui.widgets.choices import Choice, Choices
 from tui.widgets.keybar import KeyBar
 from tui.words import MODE, RUN
@@ -154,3 +153,12 @@ def mode_choices(guide: GuideInfo, problem: str) -> list[Choice]:
         else:
             choices.append(Choice(mode, mode.upper(), meaning))
     return choices
+
+
+def one_line(contacts: Sequence[Contact]) -> str:
+    """The first contact, for the home screen."""
+    if not contacts:
+        return "nobody is named in the settings"
+    first = contacts[0]
+    more = f" (and {len(contacts) - 1} more)" if len(contacts) > 1 else ""
+    return " · ".join(part for part in (first.name, first.role, first.phone or first.email) if part) + more

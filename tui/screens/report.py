@@ -43,6 +43,7 @@ class ReportScreen(Screen[None]):
         except Exception as error:
             await self.app.push_screen(problem(error, "The report could not be made"))
             return
+        text = "\n".join(printable(line, limit=20_000) for line in text.split("\n"))
         await body.remove_children()
         if len(text) > MOST:
             await body.mount(Static(Content(text), markup=False))

@@ -116,7 +116,8 @@ class RunScreen(RunKeys, Screen[int]):
             return
         await self._question()
         second = int(self.clock.monotonic())
-        output = self.query_one(OutputPane)
+        known = self.run.state.steps.get(self.bridge.step)
+        self.query_one(OutputPane).feed(self.bridge.output, known.last if known else None)
         state = (self.bridge.version, second)
         if state == self._drawn:
             return
@@ -124,10 +125,8 @@ class RunScreen(RunKeys, Screen[int]):
         if self.follow_run:
             self.looked_at = self.current
         self._redraw()
-        known = self.run.state.steps.get(self.bridge.step)
         printed = bool(self.bridge.output) and self.looked_at == self.bridge.step
         self.set_class(printed, "-printed")
-        output.feed(self.bridge.output, known.last if known else None)
         self.set_class(self.bridge.question is not None, "-asking")
 
     def redraw(self) -> None:

@@ -54,6 +54,7 @@ class OutputPane(Vertical):
         self.host = ""
         self._chosen = False
         self._seen = 0
+        self._header_shown = ("", "")
         self._source: Mapping[str, HostOutput] = {}
 
     def compose(self) -> ComposeResult:
@@ -77,7 +78,10 @@ class OutputPane(Vertical):
             self.log_widget.write_lines(kept.since(self._seen), scroll_end=False)
             self._seen = kept.total
             self.follow()
-        self.query_one("#machines", Static).update(self._header(names, attempt))
+        header = self._header(names, attempt)
+        if (header.plain, self.host) != self._header_shown:
+            self._header_shown = (header.plain, self.host)
+            self.query_one("#machines", Static).update(header)
 
     def choose(self, number: int) -> None:
         names = list(self._source)
@@ -118,8 +122,8 @@ class OutputPane(Vertical):
             shown = f" {number} {printable(name, limit=30)} {mark} "
             parts += [(shown, "bold reverse" if name == self.host else ""), (" ", "")]
         kept = self._source.get(self.host)
-        if kept is not None:
-            new = kept.total - self._seen
-            more = f" · {new:,} new below: End follows" if new else ""
-            parts.append((f"{plural(kept.total, 'line')}{more}", tone("warning" if new else "muted")))
-        return Content.assemble(*parts)
+        if kept is None:
+            return Content.assemble(*parts)
+        new = kept.total - self._seen
+        count = f"{new:,} new: End" if new else plural(kept.total, "line")
+        return Content.assemble((count, tone("warning" if new else "muted")), " ", *parts)

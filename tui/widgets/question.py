@@ -15,8 +15,9 @@ from textual.widgets import Input, Static, TextArea
 
 from runbook.events import Asked
 from runbook.secrets import Secret
-from runbook.text import lines, printable
+from runbook.text import printable
 from runbook.units import size
+from tui.paper import rows
 from tui.widgets.choices import Choice, Choices
 
 TITLES = {
@@ -71,7 +72,7 @@ class QuestionPanel(Vertical):
             return
         self.set_class(dangerous(question), "-danger")
         self.query_one("#question-title", Static).update(f"? {TITLES[question.kind]}")
-        text = "\n".join(lines(question.text)[:200])
+        text = "\n".join(rows(question.text)[:200])
         self.query_one("#question-text", Static).update(Content(text))
         hint = "" if question.options else HINTS.get(question.kind, HINTS["text"])
         self._hint(hint)
@@ -87,7 +88,7 @@ class QuestionPanel(Vertical):
             area = TextArea(id="answer", show_line_numbers=False, tab_behavior="focus")
             area.cursor_blink = False
             return [area, Input(placeholder="path of a file on this PC that shows it", id="file")]
-        field = Input(password=question.kind == "secret", id="answer", value=question.default)
+        field = Input(password=question.kind == "secret", id="answer", value=printable(question.default))
         field.cursor_blink = False
         return [field]
 
