@@ -40,7 +40,7 @@ class RunbookApp(App[None]):
     ) -> None:
         super().__init__()
         self.animation_level = "none"
-        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-very-wide")]
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (118, "-wider"), (140, "-very-wide")]
         self.VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]
         self.clock = clock or SystemClock()
         self.exit_code = EXIT_OK

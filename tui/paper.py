@@ -47,14 +47,14 @@ class Paper:
         """``✓ PASS  text``; what is too long goes on below the text's beginning."""
         word = f"{mark.glyph} {mark.word:<{pad}} "
         hang = min(indent + len(word), self.width // 2)
-        first, *rest = textwrap.wrap(printable(text), self.width - hang) or [""]
+        first, *rest = self._wrapped(printable(text), self.width - hang) or [""]
         start = " " * indent
         self._lines.append(Content.assemble(start, (word, f"{tone(mark.tone)} bold"), first))
         self._lines += [Content(" " * hang + line) for line in rest]
 
     def item(self, text: str, bullet: str = "•", indent: int = 2, style: str = "") -> None:
         shown = printable(text)
-        wrapped = textwrap.wrap(shown, self.width - indent - 2, drop_whitespace=False) or [""]
+        wrapped = self._wrapped(shown, self.width - indent - 2, keep=True) or [""]
         for number, line in enumerate(wrapped):
             lead = f"{bullet} " if number == 0 else "  "
             self._lines.append(Content.assemble(" " * indent + lead, (line, style)))
@@ -62,9 +62,14 @@ class Paper:
     def raw(self, content: Content) -> None:
         self._lines.append(content)
 
+    @staticmethod
+    def _wrapped(text: str, width: int, *, keep: bool = False) -> list[str]:
+        """Not at hyphens: paths and commands stay whole. ``keep``: indents and gaps stay."""
+        return textwrap.wrap(text, width, break_on_hyphens=False, drop_whitespace=not keep)
+
     def _wrap(self, line: str, style: str, first: int, hang: int) -> None:
         width = self.width - hang
-        for number, part in enumerate(textwrap.wrap(line, width) or [""]):
+        for number, part in enumerate(self._wrapped(line, width) or [""]):
             self._lines.append(Content.assemble(" " * (first if number == 0 else hang), (part, style)))
 
     @property

@@ -70,18 +70,18 @@ def draw(view: View, paper: Paper) -> None:
     kind = view.question.kind if view.asked and view.question else ""
     if kind in ("failed", "text"):
         _hosts(view, paper, attempt)
-        _checks(paper, attempt, "after", bad_first=True)
-        _checks(paper, attempt, "before", bad_first=True)
+        _checks(view, paper, "after", bad_first=True)
+        _checks(view, paper, "before", bad_first=True)
         _plan(paper, attempt)
     elif kind:
         _plan(paper, attempt)
-        _checks(paper, attempt, "before")
+        _checks(view, paper, "before")
         _hosts(view, paper, attempt)
-        _checks(paper, attempt, "after")
+        _checks(view, paper, "after")
     else:
         _hosts(view, paper, attempt)
-        _checks(paper, attempt, "after")
-        _checks(paper, attempt, "before")
+        _checks(view, paper, "after")
+        _checks(view, paper, "before")
         _plan(paper, attempt)
     _looked_back(view, paper)
     _notes(view, paper, attempt)
@@ -177,7 +177,10 @@ def amount(live: Progress) -> str:
     return f"{show(live.done)}{total}{unit}{share}{rate}"
 
 
-def _checks(paper: Paper, attempt: AttemptState, phase: str, *, bad_first: bool = False) -> None:
+def _checks(view: View, paper: Paper, phase: str, *, bad_first: bool = False) -> None:
+    attempt = view.attempt
+    assert attempt is not None
+    marked = view.state.mode != "practice"  # there all of it is, as the top line says
     found = [check for check in attempt.checks if check.phase == phase]
     if not found:
         return
@@ -186,7 +189,7 @@ def _checks(paper: Paper, attempt: AttemptState, phase: str, *, bad_first: bool 
     paper.heading("Checks after the step" if phase == "after" else "Checks before the step")
     for check in found[:MOST]:
         extra = "" if check.required else " (not required)"
-        simulated = " (simulated)" if check.simulated else ""
+        simulated = " (simulated)" if check.simulated and marked else ""
         where_ = "this PC" if check.host == "operator" else check.host
         paper.mark(CHECK[check.verdict], f"{where_}  {check.check}: {check.observed}{extra}{simulated}", 2, 4)
         if check.verdict != "pass":
@@ -204,7 +207,7 @@ def _plan(paper: Paper, attempt: AttemptState) -> None:
         paper.text(f"{plan.host}: {plan.summary}", "bold", 2)
         for item in plan.items[:MOST]:
             for line in item.split("\n")[:MOST]:
-                paper.item(line, "→", 4, _diff_tone(line))
+                paper.item(line, " " if line[:1].isspace() else "→", 4, _diff_tone(line))
         _more(paper, len(plan.items))
 
 

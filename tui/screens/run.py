@@ -51,6 +51,8 @@ class RunScreen(RunKeys, Screen[int]):
         self.verdict: RunVerdict | None = None
         self.error: BaseException | None = None
         self.stopping = False
+        #: where the report of the ended run is
+        self.written = ""
         #: the step that is looked at; follows the run until a person picks another
         self.looked_at = ""
         self.follow_run = True
@@ -148,6 +150,8 @@ class RunScreen(RunKeys, Screen[int]):
                 Mark("✗", "not running", "error"),
                 "The program stopped. q leaves; then go on with it.",
             )
+        elif self.written:
+            text += f" · {self.written}"
         elif not self.follow_run and self.driving:
             text += " · g goes there"
         now = Content.assemble((f" {mark} ", f"bold {tone(mark.tone)}"), f" {text}")

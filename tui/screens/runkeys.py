@@ -34,6 +34,7 @@ class RunKeys(Screen[Any]):
         looked_at: str
         follow_run: bool
         stopping: bool
+        written: str
 
         @property
         def current(self) -> str: ...
@@ -138,8 +139,8 @@ class RunKeys(Screen[Any]):
         except Exception as error:
             self.app.push_screen(problem(error, "The report could not be written"))
             return
-        shown = "\n".join(printable(str(path)) for path in paths)
-        self.notify(shown, title="The report is written", markup=False, timeout=15)
+        self.written = ", ".join(printable(str(path)) for path in paths[:1])
+        self.redraw()
 
     # ── checks, cancel, shell ──────────────────────────────────────────────────────────────
     def action_checks(self) -> None:

@@ -16,6 +16,9 @@ from tui.bridge import KEPT_LINES, HostOutput
 from tui.paper import tone
 from tui.words import HOST, plural
 
+#: fewer lines than this get a smaller pane
+LITTLE = 6
+
 
 class LiveLog(Log):
     """``follow``: new lines pull the view to the end; scrolling up ends that."""
@@ -78,6 +81,7 @@ class OutputPane(Vertical):
             self.log_widget.write_lines(kept.since(self._seen), scroll_end=False)
             self._seen = kept.total
             self.follow()
+        self.set_class(kept is not None and kept.total < LITTLE, "-little")
         header = self._header(names, attempt)
         if (header.plain, self.host) != self._header_shown:
             self._header_shown = (header.plain, self.host)
