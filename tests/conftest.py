@@ -17,6 +17,9 @@ PARTS = {
     "tmux": ["tmux"],
     "netns": ["ip", "nsenter", "unshare"],
     "busybox": ["busybox"],
+    "cron": ["crontab"],
+    "socat": ["socat"],
+    "sudo": ["sudo"],
 }
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 

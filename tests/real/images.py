@@ -15,10 +15,13 @@ import tarfile
 from pathlib import Path
 
 APPLETS = tuple(
-    "sh cat echo sleep nc httpd wget env sed grep printf mkdir test base64 head tr cut".split()  # noqa: SIM905
+    "sh cat echo sleep nc httpd wget env sed grep printf mkdir test head chmod chown ls".split()  # noqa: SIM905
 )
 
 COUCHDB = r"""#!/bin/sh
+# as the official image's entrypoint does, running as root: fatal on a read-only mount
+chown -f 5984:5984 /opt/couchdb/etc/local.d/*.ini || exit 1
+chmod -f 0644 /opt/couchdb/etc/local.d/*.ini || exit 1
 {
   echo "VM_ADDRESS=$VM_ADDRESS"
   env | grep -E '^(COUCHDB_|NODENAME)'
@@ -37,8 +40,8 @@ exec socat TCP-LISTEN:5984,fork,reuseaddr,backlog=64 "TCP:${CONTROL%:*}:$port"
 """
 
 OPENEDX = r"""#!/bin/sh
-mkdir -p /www/cgi-bin
-cp_cgi() { printf '%s' "$2" > "/www/cgi-bin/$1"; chmod 755 "/www/cgi-bin/$1"; }
+printf 'OK' > /www/health
+printf '<h1>Open edX</h1>' > /www/index.html
 printf '{"modulestore": {"status": true, "message": "OK"}}' > /www/heartbeat
 export COUCHDB_USER COUCHDB_PASSWORD VM_ADDRESS
 exec httpd -f -p "$PORT" -h /www
@@ -97,7 +100,7 @@ def root_file_system(target: Path, certificate: Path) -> Path:
         archive.add(socat, "bin/socat")
         for library in _libraries(socat):
             archive.add(library, str(library).lstrip("/"))
-        for applet in (*APPLETS, "chmod", "ls"):
+        for applet in APPLETS:
             member = tarfile.TarInfo(f"bin/{applet}")
             member.type, member.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(member)

@@ -8,15 +8,18 @@ its first process powers it off. Nothing here reaches any other network.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 NETWORK = "10.0.1"
 GATEWAY = f"{NETWORK}.1"
@@ -91,12 +94,20 @@ class Network:
     folder: Path
     tag: str = field(default_factory=lambda: f"rb{os.getpid() % 100000}")
     vms: dict[str, Vm] = field(default_factory=dict)
+    lock: IO[str] = field(init=False)
 
     @property
     def bridge(self) -> str:
         return f"{self.tag}br"
 
     def up(self) -> None:
+        """One at a time on a machine: the addresses are always the same."""
+        self.lock = Path(tempfile.gettempdir(), "runbook-real-vms.lock").open("w")  # noqa: SIM115
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        if taken := subprocess.run(
+            ["ip", "route", "show", f"{NETWORK}.0/24"], capture_output=True, text=True, check=True
+        ).stdout:
+            raise RuntimeError(f"{NETWORK}.0/24 is in use on this machine: {taken}")
         _run("ip", "link", "add", self.bridge, "type", "bridge")
         _run("ip", "addr", "add", f"{GATEWAY}/24", "dev", self.bridge)
         _run("ip", "link", "set", self.bridge, "up")
@@ -105,6 +116,7 @@ class Network:
         for vm in self.vms.values():
             vm.power_off()
         subprocess.run(["ip", "link", "del", self.bridge], capture_output=True, check=False)
+        self.lock.close()
 
     def vm(self, name: str, address: str, authorized: str, *, docker: bool = True) -> Vm:
         made = Vm(self, name, address, self.folder / name, authorized, docker)
@@ -146,9 +158,9 @@ class Vm:
             if file == "group":
                 text = "".join(_with_docker(entry) for entry in text.splitlines(keepends=True))
             (self.root / "etc" / file).write_text(text)
-        os.chmod(self.root / "etc/shadow", 0o640)
+        (self.root / "etc/shadow").chmod(0o640)
         (self.root / "etc/sudoers").write_text("root ALL=(ALL) ALL\nopenedx ALL=(ALL) NOPASSWD:ALL\n")
-        os.chmod(self.root / "etc/sudoers", 0o440)
+        (self.root / "etc/sudoers").chmod(0o440)
         (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self.address} {self.name}\n")
 
     def power_on(self) -> None:
@@ -189,26 +201,43 @@ class Vm:
         except OSError:
             return False
 
-    def run(self, *argv: str) -> str:
-        """As root, inside the VM (for the test itself)."""
-        assert self.process is not None
+    def run(self, *argv: str, data: bytes = b"") -> str:
+        """As root, inside the VM (for the test itself); ``data`` goes to its input."""
+        assert self.process is not None, f"{self.name} is off"
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         enter = ["nsenter", "-t", children[0], "--mount", "--pid", "--net", "--uts"]
-        done = subprocess.run([*enter, *argv], capture_output=True, text=True, check=True)
-        return done.stdout
+        done = subprocess.run([*enter, *argv], input=data, capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{self.name}: {' '.join(argv)}: {done.stderr.decode(errors='replace')}")
+        return done.stdout.decode()
 
     def power_off(self) -> None:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(20)
+            self._forget_containers()
         self.process = None
         subprocess.run(["ip", "netns", "del", self.netns], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", self.netns], capture_output=True, check=False)
+
+    def _forget_containers(self) -> None:
+        """The control groups of killed containers stay behind; nobody else would remove them."""
+        for container in (self.root / "var/lib/docker/containers").glob("*"):
+            groups = [*Path("/sys/fs/cgroup").glob(f"*/docker/{container.name}")]
+            groups.append(Path("/sys/fs/cgroup/docker", container.name))
+            for group in filter(Path.is_dir, groups):
+                with contextlib.suppress(OSError, TimeoutError):
+                    wait_until(f"{group} to be empty", lambda g=group: not _processes(g), 5)
+                    group.rmdir()
 
     def wipe(self) -> None:
         """A new, blank machine will stand here next time."""
         self.power_off()
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _processes(group: Path) -> str:
+    return (group / "cgroup.procs").read_text()
 
 
 def _with_docker(entry: str) -> str:
@@ -221,8 +250,8 @@ def _with_docker(entry: str) -> str:
 @contextlib.contextmanager
 def network(folder: Path) -> Iterator[Network]:
     net = Network(folder)
-    net.up()
     try:
+        net.up()
         yield net
     finally:
         net.down()
