@@ -11,7 +11,15 @@ import msgspec
 
 from runbook.action import Action, Plan, Probe
 from runbook.context import Context
-from runbook.errors import ActionFailed, CouldNotLook, HostError, OutcomeUnknown, RunbookError, TimedOut
+from runbook.errors import (
+    ActionFailed,
+    CouldNotLook,
+    HostError,
+    OutcomeUnknown,
+    RunbookError,
+    TimedOut,
+    WaitsForPerson,
+)
 from runbook.events import ActEnded, ActStarted, How, Option, Planned, Probed, Saved
 from runbook.guide import Step, substitute
 from runbook.hosts.base import Machine
@@ -38,6 +46,10 @@ class Acting:
     engine: Engine
     #: acts that run now
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    #: an act asked and nobody was there: the run waits, once the other hosts are through
+    nobody: WaitsForPerson | None = None
+    #: (step, host) whose job was found to have ended with exit status 0 while the program was away
+    ended_away: set[tuple[str, str]] = field(default_factory=set)
 
     def action(self, step: Step) -> tuple[Action, Any]:
         assert step.action
@@ -96,6 +108,11 @@ class Acting:
             for probe in probes:
                 if probe.satisfied:
                     await self._save(step, probe.outputs)
+            if action.repeat == "never":
+                todo = [m for m in todo if (step.id, m.name) not in self.ended_away]
+        self.ended_away = {(id, name) for id, name in self.ended_away if id != step.id}
+        if not todo:
+            return "acted", {}
         plans = await self._confirmed_plans(step, attempt, action, params, todo, on)
         if plans is None:
             return "skipped", {}
@@ -154,7 +171,8 @@ class Acting:
                         digest=plan.digest(),
                     )
                 )
-            choice = await self._confirm(step, plans, note)
+            twice = self._twice(step, action, plans)
+            choice = await self._confirm(step, plans, twice + note, alone=not twice)
             if choice == "stop":
                 raise Stop(f"stopped at the plan of step {step.id}")
             if choice == "skip":
@@ -170,7 +188,20 @@ class Acting:
                 return again
             note = "The world changed since that plan was made. This is a new plan.\n"
 
-    async def _confirm(self, step: Step, plans: dict[str, Plan], note: str) -> str:
+    def _twice(self, step: Step, action: Action, plans: dict[str, Plan]) -> str:
+        """What a person must know before something is done twice that may not be."""
+        if action.repeat != "never":
+            return ""
+        before = [
+            f"{name} (attempt {attempt.number}: {host.outcome or 'its end is not on record'})"
+            for attempt in self.engine.state.steps[step.id].attempts
+            for name, host in attempt.hosts.items()
+            if name in plans and host.started_at
+        ]
+        return f"This was run before on {', '.join(before)}. Is it safe to run it twice?\n" if before else ""
+
+    async def _confirm(self, step: Step, plans: dict[str, Plan], note: str, *, alone: bool = True) -> str:
+        """``alone``: it may be answered unattended, unless something is destroyed."""
         digest = "+".join(plan.digest() for plan in plans.values())
         changes = next((plan.changes for plan in plans.values() if plan.changes), step.changes)
         text = note + "\n".join(f"{name}: {plan.summary}" for name, plan in plans.items())
@@ -188,7 +219,7 @@ class Acting:
             ),
             default="go",
             plan_digest=digest,
-            unattended=not danger,
+            unattended=alone and not danger,
         )
         if choice != "go":
             return choice
@@ -211,6 +242,7 @@ class Acting:
     ) -> dict[str, str]:
         limit = asyncio.Semaphore(SIDE_BY_SIDE)
         problems: dict[str, str] = {}
+        self.nobody = None
 
         async def one(name: str, plan: Plan) -> None:
             async with limit:
@@ -222,6 +254,8 @@ class Acting:
             for name, plan in plans.items():
                 group.create_task(one(name, plan))
         self.engine.cancelling = False
+        if self.nobody:
+            raise self.nobody
         return problems
 
     async def _act(
@@ -252,6 +286,9 @@ class Acting:
             outcome, summary = "cancelled", "Cancelled here."
         except OutcomeUnknown as error:
             outcome, summary, then = "unknown", error.what, error.next
+        except WaitsForPerson as error:
+            self.nobody = error
+            outcome, summary = "cancelled", "Not finished: a question found nobody to answer it."
         except RunbookError as error:
             summary, then = error.what, error.next
         except Exception as error:  # a defect of ours must not take the run down

@@ -18,7 +18,7 @@ from runbook.check import Check
 from runbook.clock import Clock
 from runbook.context import Look, Secrets
 from runbook.desk import Desk
-from runbook.errors import CouldNotLook, RunbookError
+from runbook.errors import CouldNotLook, RunbookError, WaitsForPerson
 from runbook.events import (
     AttemptStarted,
     CancelRequested,
@@ -143,6 +143,8 @@ class Engine:
         await self.emit(
             JobEnded(step=step, attempt=attempt, host=host_name, job=job, exit_status=status.exit_status)
         )
+        if status.exit_status == 0:
+            self.acting.ended_away.add((step, host_name))
         await jobs.remove(host, job)
 
     async def _look_back(self, step: Step) -> None:
@@ -204,12 +206,14 @@ class Engine:
         if step.action:
             try:
                 how, problems = await self.acting.do(step, attempt, on)
+            except WaitsForPerson:
+                raise
             except RunbookError as error:
                 return str(error), ()
             if how == "skipped":
                 return "", ()
             if problems:
-                return "; ".join(f"{host}: {text}" for host, text in problems.items()), tuple(problems)
+                return "; ".join(_on(host, text) for host, text in problems.items()), tuple(problems)
         return await self._conclude(step, attempt, on, how), ()
 
     async def _conclude(self, step: Step, attempt: int, on: tuple[Machine, ...], how: How) -> str:
@@ -275,7 +279,9 @@ class Engine:
             if choice == "retry_failed":
                 return failed
             if choice == "stop":
-                await self.end_step(step, attempt, "fail", "acted", reason=problem)
+                hosts = self.state.steps[step.id].attempts[-1].hosts.values()
+                how: How = "acted" if any(host.started_at for host in hosts) else "checked"
+                await self.end_step(step, attempt, "fail", how, reason=problem)
                 raise Stop(f"step {step.id} failed")
             if choice in ("skip", "override"):
                 word: How = "skipped" if choice == "skip" else "overridden"
@@ -317,3 +323,8 @@ class Engine:
         """The step's checks again, read-only and off the record."""
         on = tuple(self.hosts.select(step.on))
         return [done async for done in judge(self, step, 0, "after", step.before + step.after, on)]
+
+
+def _on(host: str, text: str) -> str:
+    """Most messages name their machine first; the others are told which it was."""
+    return text if text.startswith((f"{host}:", f"{host} ")) else f"{host}: {text}"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from runbook.check import Check, Finding
 from runbook.clock import Clock
 from runbook.context import Look
-from runbook.errors import CouldNotLook, HostError, RunbookError
+from runbook.errors import CouldNotLook, RunbookError, WaitsForPerson
 from runbook.events import CheckDone, Live, Mode, Waiting
 from runbook.guide import CheckCall, Step
 from runbook.hosts.base import Host, Hosts, Machine
@@ -94,6 +94,7 @@ async def judge(
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _patiently(
@@ -126,8 +127,8 @@ async def _look(
             return await check(looker.look(step, host, on), **call.args)
     except TimeoutError:
         return unknown(f"no answer within {ONE_LOOK:.0f} s")
-    except (CouldNotLook, HostError) as error:
-        return unknown(str(error))
+    except WaitsForPerson:
+        raise  # a first contact to be trusted, a secret to be typed
     except RunbookError as error:
         return unknown(str(error))
     except Exception as error:  # a defect in a check must not take the run down, nor pass

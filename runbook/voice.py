@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runbook.errors import OutcomeUnknown
+from runbook.errors import OutcomeUnknown, RunbookError
 from runbook.events import (
     CancelConfirmed,
     Event,
@@ -181,17 +182,18 @@ class AttemptVoice:
 
         try:
             status = await jobs.follow(host, job, sink, offset=0, timeout=timeout)
-        except (asyncio.CancelledError, TimeoutError):
-            if self.engine.leaving:
+        except (asyncio.CancelledError, TimeoutError) as end:
+            if isinstance(end, asyncio.CancelledError) and not self._told_to_stop():
                 raise  # the job goes on; the journal knows it; a resumed run follows it
             gone = await asyncio.shield(jobs.cancel(host, job, grace=grace))
             await self.engine.emit(
                 CancelConfirmed(step=self.step, host=host.name, gone=gone, detail=f"job {job}")
             )
-            await self.engine.emit(JobEnded(job=job, exit_status=None, **where))
+            if gone:
+                await self._over(host, job, where)
             raise
         if status.kind != "done":
-            await self.engine.emit(JobEnded(job=job, exit_status=None, **where))
+            await self._over(host, job, where)
             raise OutcomeUnknown(
                 host.name,
                 f"Job {job} on {host.name} is gone without an exit status; outcome unknown.",
@@ -208,6 +210,18 @@ class AttemptVoice:
             )
         )
         return Completed(status.exit_status, bytes(tail), b"")
+
+    def _told_to_stop(self) -> bool:
+        """By a person or the step's limit. Whatever else cancels us is the program going away, or
+        another host's trouble: no reason to stop a job."""
+        late = self.deadline is not None and self.deadline.expired()
+        return not self.engine.leaving and (self.engine.cancelling or late)
+
+    async def _over(self, host: Host, job: str, where: Mapping[str, Any]) -> None:
+        """It ended without a result. Its folder goes: a retry must not be given the old end."""
+        await self.engine.emit(JobEnded(job=job, exit_status=None, **where))
+        with contextlib.suppress(RunbookError):
+            await jobs.remove(host, job)
 
 
 class _Paused:

@@ -106,10 +106,15 @@ class Workbench:
         lab_id = ""
         simulated: tuple[str, ...] = ()
         if mode == "practice":
+            if busy := [one.id for one in self.runs() if one.mode == "practice" and one.status == "running"]:
+                raise StateError(
+                    f"The practice lab is in use by run {busy[0]}, which a new run would take it from.",
+                    next="Go on there, or end that program first; or practise in another folder (--state).",
+                )
             on_wait("the practice lab: four machines are started on this PC")
             from runbook.lab import control
 
-            info = await self._lab(fresh=True)
+            info = await control.up(self.state, fresh=True)
             lab_id, simulated = info.id, info.simulated
             site = sites.load(control.site_file(self.state), state=self.state)
         else:
@@ -152,7 +157,9 @@ class Workbench:
                 )
             if state.mode == "practice":
                 on_wait("the practice lab")
-                if (await self._lab(fresh=False)).id != state.lab:
+                # looked for, never started: a new lab would have none of what this run made
+                lab = await self._running_lab()
+                if lab is None or lab.id != state.lab:
                     raise StateError(
                         f"The practice lab of run {run} is gone (it was taken down or started anew).",
                         next="Start a new practice run.",
@@ -166,10 +173,10 @@ class Workbench:
             run, folder, plan, site, state.mode, state, book, redactor, catalog, self.clock, resumed=True
         )
 
-    async def _lab(self, *, fresh: bool) -> LabInfo:
+    async def _running_lab(self) -> LabInfo | None:
         from runbook.lab import control
 
-        return await control.up(self.state, fresh=fresh)
+        return await control.status(self.state)
 
     # ── looking at a run ───────────────────────────────────────────────────────────────────
     def folder(self, run: str) -> Path:

@@ -1,0 +1,29 @@
+"""``scene``: a state folder and a lab for one test. Afterwards the lab is gone, and no secret was
+in any file, any output or any process's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.world import Processes, Scene
+
+
+@pytest.fixture(autouse=True)
+def arguments() -> Iterator[Processes]:
+    with Processes() as watch:
+        yield watch
+    assert not watch.seen
+    assert watch.looks
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    try:
+        yield made
+        made.search()
+    finally:
+        made.down()
