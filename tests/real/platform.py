@@ -237,10 +237,15 @@ def name_server() -> Iterator[NameServer]:
     thread.start()
     server = NameServer()
     asyncio.run_coroutine_threadsafe(server.start(), loop).result(20)
+
+    async def close() -> None:
+        server.stop()
+        await asyncio.sleep(0)  # the loop closes the sockets in its next turn
+
     try:
         yield server
     finally:
-        loop.call_soon_threadsafe(server.stop)
+        asyncio.run_coroutine_threadsafe(close(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)
         loop.close()
