@@ -54,18 +54,19 @@ class Paper:
 
     def item(self, text: str, bullet: str = "•", indent: int = 2, style: str = "") -> None:
         shown = printable(text)
-        wrapped = self._wrapped(shown, self.width - indent - 2, keep=True) or [""]
-        for number, line in enumerate(wrapped):
+        text = shown.lstrip()
+        own = " " * min(len(shown) - len(text), self.width // 3)
+        for number, line in enumerate(self._wrapped(text, self.width - indent - 2 - len(own)) or [""]):
             lead = f"{bullet} " if number == 0 else "  "
-            self._lines.append(Content.assemble(" " * indent + lead, (line, style)))
+            self._lines.append(Content.assemble(" " * indent + lead + own, (line, style)))
 
     def raw(self, content: Content) -> None:
         self._lines.append(content)
 
     @staticmethod
-    def _wrapped(text: str, width: int, *, keep: bool = False) -> list[str]:
-        """Not at hyphens: paths and commands stay whole. ``keep``: indents and gaps stay."""
-        return textwrap.wrap(text, width, break_on_hyphens=False, drop_whitespace=not keep)
+    def _wrapped(text: str, width: int) -> list[str]:
+        """Not at hyphens: paths and commands stay whole."""
+        return textwrap.wrap(text, width, break_on_hyphens=False)
 
     def _wrap(self, line: str, style: str, first: int, hang: int) -> None:
         width = self.width - hang

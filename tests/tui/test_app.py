@@ -194,13 +194,15 @@ async def test_questions_with_choices(
 
 async def test_the_plan_stands_above_the_question() -> None:
     async with driven(fakes.asking) as (pilot, _):
-        text = await until(pilot, "Do this?")
+        await until(pilot, "Do this?")
+        text = await until(pilot, "upload config.tar.gz")
         assert text.index("upload config.tar.gz") < text.index("Do this?")
 
 
 async def test_what_failed_stands_above_the_question() -> None:
     async with driven(fakes.failing) as (pilot, _):
-        text = await until(pilot, "What now?")
+        await until(pilot, "What now?")
+        text = await until(pilot, "STILL RUNNING on vm2")
         assert text.index("✗ failed vm2") < text.index("What now?")
         assert text.index("Next: Make room on vm2") < text.index("What now?")
         assert text.index("STILL RUNNING on vm2") < text.index("What now?")

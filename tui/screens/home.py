@@ -114,9 +114,10 @@ class Home(Screen[None]):
         contact = printable(one_line(self.data.contacts), limit=200)
         parts: list[tuple[str, str]] = [(" Emergency contact ", "bold"), (contact, "")]
         if self.data.problem:
-            first = printable(self.data.problem.split("\n")[0], limit=400)
+            first = self.data.problem.split("\n")[0].split(". ")[0].rstrip(".")
             parts.append(("\n Practice only ", tone("warning") + " bold"))
-            parts.append((f"! Drill and recovery cannot start: {first}", tone("warning")))
+            shown = f"! Drill and recovery cannot start: {printable(first, limit=300)}."
+            parts.append((shown, tone("warning")))
         return Content.assemble(*parts)
 
     # ── keys ───────────────────────────────────────────────────────────────────────────────

@@ -8,16 +8,15 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
 from runbook.text import printable
 from tui import actions
 from tui.bridge import Bench
+from tui.paper import Paper
+from tui.reader import write
 from tui.screens.dialogs import problem
 from tui.widgets.keybar import KeyBar
-
-#: characters that are drawn as Markdown; a longer report is shown as its plain text
-MOST = 200_000
 
 
 class ReportScreen(Screen[None]):
@@ -29,26 +28,32 @@ class ReportScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(Content(f" Report of {printable(self.run)}"), id="report-title", markup=False)
-        yield VerticalScroll(Static("Reading the journal …", markup=False), id="report-body")
+        yield VerticalScroll(
+            Static("Reading the journal …", id="report-text", markup=False), id="report-body"
+        )
         yield KeyBar("report")
 
     def on_mount(self) -> None:
         self.query_one("#report-body").focus()
-        self.run_worker(self._load(), exit_on_error=False)
 
     async def _load(self) -> None:
         body = self.query_one("#report-body")
+        width = body.scrollable_content_region.width
+
+        def read() -> Content:
+            paper = Paper(width)
+            write(paper, self.bench.report(self.run, "md"))
+            return paper.content
+
         try:
-            text = await asyncio.to_thread(self.bench.report, self.run, "md")
+            content = await asyncio.to_thread(read)
         except Exception as error:
             await self.app.push_screen(problem(error, "The report could not be made"))
             return
-        text = "\n".join(printable(line, limit=20_000) for line in text.split("\n"))
-        await body.remove_children()
-        if len(text) > MOST:
-            await body.mount(Static(Content(text), markup=False))
-        else:
-            await body.mount(Markdown(text, open_links=False))
+        self.query_one("#report-text", Static).update(content)
+
+    def on_resize(self) -> None:
+        self.run_worker(self._load(), exit_on_error=False, exclusive=True, group="load")
 
     def action_save(self) -> None:
         self.run_worker(self._save(), exit_on_error=False, exclusive=True, group="save")
