@@ -24,7 +24,7 @@ _LONGEST_FIRST_LINE = 4_000_000
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """``started`` and ``last`` are UTC, ISO 8601. ``status``: running (a process has it open),
     unfinished, stopped, passed, completed with deviations, failed, or unreadable. ``step``: the one
-    that the last record is about."""
+    that the last record is about; ``lab``: the practice lab it ran on."""
 
     id: str
     path: str
@@ -36,6 +36,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     last: str = ""
     status: str = "unreadable"
     step: str = ""
+    lab: str = ""
 
     @property
     def unfinished(self) -> bool:
@@ -108,6 +109,7 @@ def _summary(folder: Path) -> RunSummary:
         last=end[-1].at if end else first.at,
         status=status,
         step=step,
+        lab=started.lab,
     )
 
 

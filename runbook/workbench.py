@@ -114,7 +114,10 @@ class Workbench:
             on_wait("the practice lab: four machines are started on this PC")
             from runbook.lab import control
 
-            info = await control.up(self.state, fresh=True)
+            # one that no run has used yet was started by hand, perhaps with faults: it is taken as it is
+            lab = await self._running_lab()
+            used = lab is not None and any(run.lab == lab.id for run in self.runs())
+            info = await control.up(self.state, fresh=used)
             lab_id, simulated = info.id, info.simulated
             site = sites.load(control.site_file(self.state), state=self.state)
         else:
