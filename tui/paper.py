@@ -21,6 +21,10 @@ def rows(text: str) -> list[str]:
     return [printable(line) for line in text.split("\n")]
 
 
+#: cells that a column of text needs at least
+MIN_COLUMN = 28
+
+
 class Paper:
     """Made for a width in cells; every method makes outside text safe itself."""
 
@@ -34,9 +38,13 @@ class Paper:
 
     def heading(self, text: str, aside: str = "") -> None:
         self.blank()
-        shown = printable(text, limit=300)
-        note = f"  {printable(aside, limit=300)}" if aside else ""
-        self._lines.append(Content.assemble((shown, "bold"), (note, tone("muted"))))
+        shown, note = printable(text, limit=300), printable(aside, limit=300)
+        if note and len(shown) + len(note) + 2 <= self.width:
+            self._lines.append(Content.assemble((shown, "bold"), (f"  {note}", tone("muted"))))
+            return
+        self._wrap(shown, "bold", 0, 0)
+        if note:
+            self._wrap(note, tone("muted"), 0, 0)
 
     def text(self, text: str, style: str = "", indent: int = 0) -> None:
         """Several lines, each wrapped."""
@@ -51,6 +59,18 @@ class Paper:
         start = " " * indent
         self._lines.append(Content.assemble(start, (word, f"{tone(mark.tone)} bold"), first))
         self._lines += [Content(" " * hang + line) for line in rest]
+
+    def entry(self, label: Content, text: str, column: int, note_style: str = "") -> None:
+        """A label (safe already), and its text in a column of its own, or below it."""
+        if label.cell_length + 2 > column or self.width - column < MIN_COLUMN:
+            self._lines.append(label)
+            if text:
+                self._wrap(printable(text), note_style, 4, 4)
+            return
+        first, *rest = self._wrapped(printable(text), self.width - column) or [""]
+        fill = " " * (column - label.cell_length)
+        self._lines.append(Content.assemble(label, fill, (first, note_style)))
+        self._lines += [Content.assemble(" " * column, (line, note_style)) for line in rest]
 
     def item(self, text: str, bullet: str = "•", indent: int = 2, style: str = "") -> None:
         shown = printable(text)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tui.paper import Paper
-from tui.screens.dialogs import Read
+from tui.screens.dialogs import Read, inner_width
 
 if TYPE_CHECKING:
     from runbook.site import Contact
 
 
 def contact_screen(contacts: Sequence[Contact], width: int) -> Read:
-    paper = Paper(min(width - 8, 90))
+    paper = Paper(inner_width(width))
     if not contacts:
         paper.text("The settings name nobody to call.")
         paper.blank()

@@ -19,6 +19,11 @@ from tui.widgets.choices import Choice, Choices
 Result = TypeVar("Result")
 
 
+def inner_width(terminal: int) -> int:
+    """Cells for text in a box, for a terminal that wide (see app.tcss)."""
+    return min(terminal * 9 // 10, 104) - 8
+
+
 class Dialog(ModalScreen[Result]):
     """A box with a title, text and a hint of its keys. The contact stays one key away."""
 
@@ -125,7 +130,7 @@ class Working(Dialog[None]):
 
 def problem(error: BaseException, title: str = "This did not work") -> Read:
     """What happened and what to do next; a defect of the program is named as one."""
-    paper = Paper(72)
+    paper = Paper(inner_width(80))
     if isinstance(error, RunbookError):
         paper.text(error.what)
         if error.next:

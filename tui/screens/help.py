@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from textual.content import Content
+
 from tui import actions
 from tui.paper import Paper
-from tui.screens.dialogs import Read
+from tui.screens.dialogs import Read, inner_width
 from tui.words import CHECK, HOST, STEP
 
 _TITLES = {"everywhere": "Everywhere", "home": "Home", "run": "In a run", "report": "In a report"}
 
 
 def help_screen(width: int) -> Read:
-    paper = Paper(min(width - 8, 100))
+    paper = Paper(inner_width(width))
     for where, title in _TITLES.items():
         paper.heading(title)
         for key in actions.KEYS:
             if key.where == where:
                 also = f" (while typing: {key.function_key})" if key.function_key != key.letter else ""
                 also = also if key.function_key else ""
-                paper.item(f"{key.letter:<11}{key.help}{also}", " ", 0)
+                paper.entry(Content(key.letter), f"{key.help}{also}", 12)
     paper.heading("What the signs mean")
     for title, marks in (("steps", STEP), ("machines", HOST), ("checks", CHECK)):
         paper.item(f"{title}: " + "   ".join(dict.fromkeys(str(mark) for mark in marks.values())), " ", 0)

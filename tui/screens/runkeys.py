@@ -12,7 +12,7 @@ from textual.screen import Screen
 from runbook.state import HostState
 from runbook.text import printable
 from tui.paper import Paper
-from tui.screens.dialogs import Pick, Read, Write, problem
+from tui.screens.dialogs import Pick, Read, Write, inner_width, problem
 from tui.widgets.choices import Choice
 from tui.widgets.detail import Detail
 from tui.widgets.output import OutputPane
@@ -153,7 +153,7 @@ class RunKeys(Screen[Any]):
         except Exception as error:
             self.app.push_screen(problem(error, "The checks could not be run"))
             return
-        paper = Paper(min(self.size.width - 8, 100))
+        paper = Paper(inner_width(self.size.width))
         for done in results:
             paper.mark(CHECK[done.verdict], f"{done.host}  {done.check}: {done.observed}", 0, 4)
             if done.verdict != "pass":

@@ -103,16 +103,8 @@ class Choices(Static, can_focus=True):
     def _draw_item(self, paper: Paper, item: Choice, marked: bool) -> None:
         pointer = "▶ " if marked else "  "
         style = "dim" if item.disabled else "bold reverse" if marked and self.has_focus else "bold"
-        label, note = printable(item.label, limit=200), printable(item.note, limit=1000)
-        label = label if not note else f"{label:<{self._pad}}"
-        short = len(pointer) + len(label) + len(note) + 3 <= paper.width
-        if short:
-            aside = f"  {note}" if note else ""
-            fill = " " * (len(label) - len(label.rstrip()))
-            paper.raw(Content.assemble(pointer, (label.rstrip(), style), fill, (aside, tone("muted"))))
-            return
-        paper.raw(Content.assemble(pointer, (label.rstrip(), style)))
-        paper.text(note, tone("muted"), 4)
+        lead = Content.assemble(pointer, (printable(item.label, limit=200), style))
+        paper.entry(lead, item.note, self._pad + 4, note_style=tone("muted"))
 
     # ── keys ───────────────────────────────────────────────────────────────────────────────
     def on_focus(self) -> None:
