@@ -123,7 +123,8 @@ class Voice(Protocol):
         attempt), journalled before it starts; if the run was killed meanwhile, calling it again
         with the same ``name`` finds the job running or done and goes on following it. Give a
         ``name`` that changes when the work changes (the plan's digest). stdout holds the last
-        4 MB of the job's merged output. ``grace``: seconds it gets to end by itself when cancelled. Its folder is removed after JobEnded is journalled."""
+        4 MB of the job's merged output. ``grace``: seconds it gets to end by itself when cancelled.
+        Its folder is removed after JobEnded is journalled."""
         ...
 
 

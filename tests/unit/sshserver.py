@@ -142,7 +142,7 @@ async def _copy(reader: Any, writer: Any, eof: bool = False) -> None:
 async def until(true: Callable[[], object], limit: float = 20.0) -> None:
     """Poll a condition without blocking the loop."""
     async with asyncio.timeout(limit):
-        while not true():  # noqa: ASYNC110 - the world has no events
+        while not true():
             await asyncio.sleep(0.02)
 
 

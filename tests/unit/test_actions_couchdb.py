@@ -298,7 +298,7 @@ async def test_interrupted_then_resumed_by_the_same_run_only(more, folder, tmp_p
         plan = await Restore().plan(look(nodes, **more), None)
         running = asyncio.create_task(Restore().act(context(nodes, **more), None, plan))
         checkpoint = more["run_dir"] / "couchdb-restore.json"
-        while not checkpoint.exists():  # noqa: ASYNC110
+        while not checkpoint.exists():
             await asyncio.sleep(0.001)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
