@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 from runbook.check import Finding, check
 from runbook.context import Look
-from runbook.errors import CouldNotLook, HostError, LoginRefused, Unreachable
+from runbook.errors import (
+    CouldNotLook,
+    HostError,
+    HostKeyChanged,
+    HostKeyUnknown,
+    LoginRefused,
+    Unreachable,
+)
 from runbook.events import Verdict
 from runbook.hosts.base import Completed, Host
 from runbook.troubles import last_lines
@@ -160,6 +167,8 @@ async def _one(look: Look, name: str, ask: Callable[[Host], Awaitable[_Said]], s
     try:
         host = look.host if name == look.host.name else await look.hosts.open(name)
         return await ask(host)
+    except (HostKeyChanged, HostKeyUnknown):
+        raise  # for a person: no later look can differ
     except (Unreachable, LoginRefused) as error:
         return _Said(silent, str(error))
     except (HostError, CouldNotLook) as error:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from runbook.check import Check, Finding
 from runbook.clock import Clock
 from runbook.context import Look
-from runbook.errors import CouldNotLook, RunbookError, WaitsForPerson
+from runbook.errors import CouldNotLook, HostKeyChanged, HostKeyUnknown, RunbookError, WaitsForPerson
 from runbook.events import CheckDone, Live, Mode, Waiting
 from runbook.guide import CheckCall, Step
 from runbook.hosts.base import Host, Hosts, Machine
@@ -104,7 +104,10 @@ async def _patiently(
     limit = looker.clock.monotonic() + (call.within or 0)
     pause = 0.2
     while True:
-        finding = await _look(looker, step, check, call, machine, on)
+        try:
+            finding = await _look(looker, step, check, call, machine, on)
+        except (HostKeyChanged, HostKeyUnknown) as error:
+            return _unknown(check, str(error))  # a person has to act first: waiting changes no key
         left = limit - looker.clock.monotonic()
         if finding.verdict in ("pass", "warn") or left <= 0:
             return finding
@@ -118,18 +121,19 @@ async def _patiently(
 async def _look(
     looker: Looker, step: Step, check: Check, call: CheckCall, machine: Machine, on: tuple[Machine, ...]
 ) -> Finding:
-    def unknown(text: str) -> Finding:
-        return Finding(verdict="unknown", expected=check.title, observed=f"could not look: {text}")
-
     try:
         async with asyncio.timeout(ONE_LOOK):
             host = await looker.hosts.open(machine.name)
             return await check(looker.look(step, host, on), **call.args)
     except TimeoutError:
-        return unknown(f"no answer within {ONE_LOOK:.0f} s")
-    except WaitsForPerson:
+        return _unknown(check, f"no answer within {ONE_LOOK:.0f} s")
+    except (WaitsForPerson, HostKeyChanged, HostKeyUnknown):
         raise  # a first contact to be trusted, a secret to be typed
     except RunbookError as error:
-        return unknown(str(error))
+        return _unknown(check, str(error))
     except Exception as error:  # a defect in a check must not take the run down, nor pass
-        return unknown(f"the check itself failed: {type(error).__name__}: {error}")
+        return _unknown(check, f"the check itself failed: {type(error).__name__}: {error}")
+
+
+def _unknown(check: Check, text: str) -> Finding:
+    return Finding(verdict="unknown", expected=check.title, observed=f"could not look: {text}")
