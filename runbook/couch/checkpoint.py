@@ -58,7 +58,7 @@ class Checkpoint:
         self._content.begun[database] = Begun(identity, sources)
         part = self.path.with_suffix(".part")
         try:
-            with part.open("wb") as file:
+            with open(part, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 file.write(msgspec.json.format(msgspec.json.encode(self._content)))
                 file.flush()
                 os.fsync(file.fileno())
