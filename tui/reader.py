@@ -74,7 +74,7 @@ def _table(paper: Paper, rows: Sequence[Sequence[str]]) -> None:
     widths = [max(cell_len(row[at]) if at < len(row) else 0 for row in rows) for at in range(len(head))]
     if sum(widths) + 2 * len(widths) <= paper.width:
         for number, row in enumerate(rows):
-            line = "  ".join(_padded(row, widths))
+            line = "  ".join(_padded(row, widths)).rstrip()
             paper.raw(Content.assemble((line, tone("muted") if number == 0 else "")))
         return
     for row in body:

@@ -23,7 +23,7 @@ from tui.widgets.choices import Choice, Choices
 TITLES = {
     "confirm": "Do this?",
     "accept": "It is already so",
-    "failed": "It did not work. What now?",
+    "failed": "The step did not pass. What now?",
     "drift": "It is not as it was",
     "evidence": "Your work: do it, then say what you saw",
     "name": "DANGER: type the name to go on",
