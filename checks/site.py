@@ -33,7 +33,7 @@ async def ready(look: Look) -> Finding:
         if not value:
             problems.append(f"{name}: is empty")
         if name == "couchdb.cookie" and value == "monster":
-            problems.append("couchdb.cookie: 'monster', the default, which CouchDB refuses")
+            problems.append("couchdb.cookie: is 'monster', the default, which CouchDB refuses")
     if site.tofu.secrets or not site.machines.production:
         problems += await asyncio.to_thread(_files, site.tofu.folder, site.tofu.var_files)
     problems += await asyncio.to_thread(_key, site.machines.key)

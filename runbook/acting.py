@@ -208,6 +208,8 @@ class Acting:
         if changes:
             text += f"\nThis {changes}."
         danger = sorted({word for plan in plans.values() for word in plan.danger})
+        if danger:
+            text += f"\nIt DESTROYS {', '.join(danger)}. Each name has to be typed before anything is done."
         choice = await self.engine.desk.ask(
             step.id,
             "confirm",

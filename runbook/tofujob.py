@@ -3,7 +3,8 @@
     python tofujob.py EVENTS_FILE PROGRAM ARGUMENT…   (stdin: a JSON object of TF_VAR_… variables)
 
 Secrets come by stdin and go into the child's environment alone. The raw events are kept in
-EVENTS_FILE for whoever started the job. It imports nothing of this package, so that it starts at
+EVENTS_FILE for whoever started the job; a plan file beside it, which holds secrets, is removed
+when it has been applied. It imports nothing of this package, so that it starts at
 once and needs no installation.
 """
 
@@ -65,6 +66,10 @@ def main(argv: list[str]) -> int:
             text = line(event) if event is not None else raw.decode(errors="replace").rstrip("\n")
             print(text, flush=True)
         status = child.wait()
+    # applied or refused, it is of no more use; who started us may never come back to remove it
+    plan = Path(program[-1])
+    if plan.suffix == ".plan" and plan.parent == Path(events).parent:
+        plan.unlink(missing_ok=True)
     return status if status >= 0 else 128 - status
 
 

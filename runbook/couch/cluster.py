@@ -71,7 +71,7 @@ async def member(client: Client) -> Member:
             listed=frozenset(map(str, body["cluster_nodes"])),
         )
     except RunbookError as error:
-        return Member(problem=error.what)
+        return Member(problem=str(error))
     except (KeyError, TypeError):
         return Member(problem=f"{client.node} does not answer like a CouchDB node.")
 

@@ -3,6 +3,7 @@ in any file, any output or any process's arguments."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from tests.faults.world import Processes, Scene
 
 
 @pytest.fixture(autouse=True)
-def arguments() -> Iterator[Processes]:
-    with Processes() as watch:
+def processes(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Processes]:
+    mark = f"RUNBOOK_FAULTS={uuid.uuid4().hex}"
+    monkeypatch.setenv(*mark.split("="))
+    with Processes(mark, str(tmp_path_factory.getbasetemp())) as watch:
         yield watch
     assert not watch.seen
-    assert watch.looks
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import hashlib
 import json
 import subprocess
 import threading
+import time
 import tomllib
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,26 +136,28 @@ class Scene:
                 if path.is_file() or path.is_symlink():
                     yield path
 
-    def databases(self, name: str = "vm1", password: str = SECRETS["COUCHDB_PASSWORD"]) -> list[str]:
-        """What that VM's CouchDB holds, asked past the program."""
-        login = base64.b64encode(f"admin:{password}".encode()).decode()
-        request = (
-            f"GET /_all_dbs HTTP/1.1\r\nHost: couchdb\r\nAuthorization: Basic {login}\r\n"
-            "Connection: close\r\n\r\n"
-        )
+    def databases(self, name: str = "vm1") -> dict[str, int]:
+        """Each database of that VM's CouchDB and how many documents it holds, asked past the program."""
+        login = base64.b64encode(f"admin:{SECRETS['COUCHDB_PASSWORD']}".encode()).decode()
 
-        async def ask() -> tuple[int, str]:
+        async def ask() -> dict[str, int]:
             info = await control.status(self.state)
             assert info is not None
             lab = Lab(self.state, info)
+
+            async def get(path: str) -> Any:
+                request = f"GET {path} HTTP/1.1\r\nHost: couchdb\r\nAuthorization: Basic {login}\r\n"
+                status, body = await fetch(connection, 5984, f"{request}Connection: close\r\n\r\n")
+                assert status == 200, body
+                return json.loads(body)
+
             try:
-                return await fetch(await lab.ssh(name), 5984, request)
+                connection = await lab.ssh(name)
+                return {one: (await get(f"/{one}"))["doc_count"] for one in await get("/_all_dbs")}
             finally:
                 await lab.close()
 
-        status, body = asyncio.run(ask())
-        assert status == 200, body
-        return list(json.loads(body))
+        return asyncio.run(ask())
 
     # ── secrets ────────────────────────────────────────────────────────────────────────────
     def search(self) -> None:
@@ -164,6 +168,10 @@ class Scene:
         for path in self.state.rglob("*"):
             if self.layout.root not in path.parents and path.is_file():
                 assert_clean(str(path), path.read_bytes())
+                if zipfile.is_zipfile(path):  # as OpenTofu's plans are
+                    with zipfile.ZipFile(path) as packed:
+                        for name in packed.namelist():
+                            assert_clean(f"{path}: {name}", packed.read(name))
 
 
 def _digest(path: Path) -> str:
@@ -178,12 +186,14 @@ def assert_clean(where: str, data: bytes) -> None:
 
 
 class Processes:
-    """Looks at the arguments of every process, again and again, for a secret; and at the
-    environment of those that run on a VM."""
+    """Looks at the arguments of every process that this test began, again and again, for a secret;
+    and at the environment of those that run on a VM. ``marks``: one of
+    them is in their environment (those on a VM have their home in the lab's folder)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *marks: str) -> None:
+        self._marks = [mark.encode() for mark in marks]
         self.seen: set[str] = set()
-        self.looks = 0
+        self.looks = self.ours = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -207,6 +217,9 @@ class Processes:
             environment = (process / "environ").read_bytes()
         except OSError:  # it is gone, or another user's
             return
+        if not any(mark in environment or mark in arguments for mark in self._marks):
+            return
+        self.ours += 1
         line = arguments.replace(b"\0", b" ").decode(errors="replace")
         for canary in CANARIES:
             if canary in arguments:
@@ -217,14 +230,8 @@ class Processes:
 
 def until(condition: Callable[[], T], limit: float = 60.0) -> T:
     """The first true answer; fails after ``limit`` seconds."""
-
-    async def wait() -> T:
-        async def ask() -> T:
-            return condition()
-
-        from tests.lab.conftest import until as patiently
-
-        found: T = await patiently(ask, limit)
-        return found
-
-    return asyncio.run(wait())
+    end = time.monotonic() + limit
+    while not (found := condition()):
+        assert time.monotonic() < end, f"not within {limit} s"
+        time.sleep(0.02)
+    return found

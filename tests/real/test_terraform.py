@@ -78,6 +78,7 @@ class JobVoice(FakeVoice):
     async def job(self, argv: Any, *, name: str, host: Any = None, **rest: Any) -> Completed:
         self.jobs.append(name)
         timeout = rest.pop("timeout", 60)
+        rest.pop("grace", None)
         tail = bytearray()
         await jobs.start(host, name, argv, **rest)
         status = await jobs.follow(
