@@ -226,11 +226,10 @@ class Acting:
         if choice != "go":
             return choice
         for word in danger:
-            typed = await self.engine.desk.ask(
-                step.id, "name", f"This plan destroys {word}. Type its name to go on.", plan_digest=digest
-            )
-            if typed.strip() != word:
-                return "stop"
+            text = f"This plan destroys {word}. Type its name to go on, nothing to stop."
+            while (typed := await self.engine.desk.ask(step.id, "name", text, plan_digest=digest)) != word:
+                if not typed.strip():
+                    return "stop"
         return "go"
 
     async def _act_all(

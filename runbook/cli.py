@@ -219,7 +219,7 @@ def _narrate(text: str) -> None:
 
 def _drive(args: argparse.Namespace, open_run: Callable[[], Awaitable[Session]]) -> int:
     from runbook.headless import PlainFront
-    from runbook.session import operator
+    from runbook.whoami import operator
 
     async def drive() -> int:
         session = await open_run()
@@ -304,7 +304,7 @@ def _check(args: argparse.Namespace) -> int:
 def _tui(args: argparse.Namespace) -> int:
     from tui.app import run
 
-    return run(_workbench(args), args.guide, args.mode)
+    return run(lambda: _workbench(args), args.guide, args.mode)  # made after the first paint
 
 
 def _lab(args: argparse.Namespace) -> int:

@@ -34,7 +34,7 @@ from runbook.events import (
 from runbook.front import Answer
 from runbook.guide import Guide
 from runbook.secrets import Secret
-from runbook.text import lines, printable
+from runbook.text import printable
 from runbook.units import size
 
 GLYPH = {"pass": "✓", "warn": "!", "fail": "✗", "unknown": "?"}
@@ -56,8 +56,8 @@ class PlainFront:
         self._said: dict[tuple[str, ...], float] = {}
 
     def _print(self, text: str, indent: int = 0) -> None:
-        for line in lines(text):
-            print(" " * indent + line, file=self._out, flush=True)
+        for line in text.split("\n"):
+            print(" " * indent + printable(line), file=self._out, flush=True)
 
     # ── showing ────────────────────────────────────────────────────────────────────────────
     def record(self, record: Record) -> None:

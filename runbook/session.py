@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +22,7 @@ from runbook.redact import Redactor
 from runbook.secrets import Secret, SecretStore
 from runbook.site import Site
 from runbook.state import RunState
-
-
-def operator(site: Site | None) -> str:
-    """Who is at this keyboard, as the journal names them."""
-    return (site.operator if site else "") or getpass.getuser()
-
-
-def this_pc() -> str:
-    return platform.node()
+from runbook.whoami import operator, this_pc
 
 
 @dataclass
@@ -141,4 +131,6 @@ class Session:
             await asyncio.gather(driver, return_exceptions=True)
         if self._hosts is not None:
             await self._hosts.close()
+        if not self.state.unfinished_jobs():
+            tofu.forget_plans(self.folder)
         await self.journal.close()

@@ -20,12 +20,13 @@ from runbook.events import Mode, RunStarted
 from runbook.journal import Journal
 from runbook.redact import Redactor
 from runbook.runs import RunSummary
-from runbook.session import Session, operator, this_pc
 from runbook.site import Contact, Site
 from runbook.state import RunState, replay
+from runbook.whoami import operator, this_pc
 
 if TYPE_CHECKING:
     from runbook.lab.control import LabInfo
+    from runbook.session import Session
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ class Workbench:
         )
         state = RunState()
         state.apply(await book.append(started))
+        from runbook.session import Session  # with it the SSH client, a fifth of a second
+
         return Session(run, folder, plan, site, mode, state, book, redactor, catalog, self.clock)
 
     async def resume(self, run: str, on_wait: Callable[[str], None] = _quiet) -> Session:
@@ -172,6 +175,8 @@ class Workbench:
         except BaseException:
             await book.close()
             raise
+        from runbook.session import Session
+
         return Session(
             run, folder, plan, site, state.mode, state, book, redactor, catalog, self.clock, resumed=True
         )

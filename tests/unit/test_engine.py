@@ -301,7 +301,7 @@ async def test_danger_is_typed_by_name_and_never_unattended(run: Run, world: Wor
     with pytest.raises(WaitsForPerson):
         await run.go(Front())
     assert "danger" not in world.values
-    verdict, _ = await run.go(Front(confirm=["go"], name=["vm8"]))
+    verdict, _ = await run.go(Front(confirm=["go"], name=["vm8", ""]))
     assert verdict == "stopped"
     assert "danger" not in world.values
     verdict, _ = await run.go(Front(confirm=["go"], name=["vm9"]))
