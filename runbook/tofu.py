@@ -182,6 +182,17 @@ def problem(done: Completed) -> str:
     return tofuplan.problems(done.stdout + b"\n" + done.stderr) or f"exit status {done.exit_status}"
 
 
+def plans(run_dir: Path) -> Path:
+    """Where a run keeps its plans, and what OpenTofu tells while one is applied."""
+    return run_dir.absolute() / "tofu"
+
+
+def forget_plans(run_dir: Path) -> None:
+    """Plan files hold secrets: none stays longer than it is needed, also after a kill."""
+    for file in plans(run_dir).glob("*"):
+        file.unlink(missing_ok=True)
+
+
 def failed(what: str, done: Completed, changed: str) -> RunbookError:
     """The error for a call that failed, recognising locks and stale plans."""
     text = problem(done)

@@ -40,7 +40,7 @@ class Apply:
     outputs: ClassVar[tuple[str, ...]] = ("production_ips", "backup_ip", "*")
 
     async def probe(self, look: Look, params: ApplyParams) -> Probe:
-        _forget_plans(look)
+        tofu.forget_plans(look.run_dir)
         shop = await _workshop(look, params)
         done = await shop.plan()
         if done.exit_status == 2:
@@ -61,13 +61,13 @@ class Apply:
         )
 
     async def plan(self, look: Look, params: ApplyParams) -> Plan:
-        _forget_plans(look)
+        tofu.forget_plans(look.run_dir)
         try:
             shop = await _workshop(look, params)
         except CouldNotLook as error:
             raise ActionFailed(error.what, next=error.next) from None
         await shop.init()
-        folder = _plans(look)
+        folder = tofu.plans(look.run_dir)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = folder / "new.plan"
         fresh.touch(0o600)  # it holds the secrets
@@ -96,7 +96,7 @@ class Apply:
         if plan.data["changes"]:
             await _apply(context, shop, plan)
         else:
-            _forget_plans(context)
+            tofu.forget_plans(context.run_dir)
         done = await shop.plan()
         if not done.ok:
             left = _summary(done) if done.exit_status == 2 else tofu.problem(done)
@@ -217,18 +217,8 @@ def _lacking(look: Look, values: dict[str, Any]) -> str:
 
 
 # ── applying ───────────────────────────────────────────────────────────────────────────────
-def _plans(look: Look) -> Path:
-    return look.run_dir.absolute() / "tofu"
-
-
-def _forget_plans(look: Look) -> None:
-    """Plan files hold secrets: none stays longer than it is needed, also after a kill."""
-    for file in _plans(look).glob("*"):
-        file.unlink(missing_ok=True)
-
-
 async def _apply(context: Context, shop: Workshop, plan: Plan) -> None:
-    file = _plans(context) / f"{plan.data['digest']}.plan"
+    file = tofu.plans(context.run_dir) / f"{plan.data['digest']}.plan"
     if not file.is_file():
         raise ActionFailed(
             "The approved plan is gone from this run's folder. Nothing was changed.",
@@ -253,12 +243,12 @@ async def _apply(context: Context, shop: Workshop, plan: Plan) -> None:
     except asyncio.CancelledError:
         raise  # the job may go on with the plan file; the next probe removes it
     except BaseException:
-        _forget_plans(context)
+        tofu.forget_plans(context.run_dir)
         raise
     finally:
         watching.cancel()
     said = events.read_bytes() if events.is_file() else b""
-    _forget_plans(context)
+    tofu.forget_plans(context.run_dir)
     if not done.ok:
         raise _apply_failed(Completed(done.exit_status, said or done.stdout, b""))
 

@@ -32,10 +32,10 @@ def test_an_apply_that_was_left_alone(scene: Scene) -> None:
     site = scene.site(lambda data: data["machines"].pop("production"))
     words = ("--site", str(site), "run", scene.guide("deploy"), "--mode", "recovery", "--yes")
     program = runs.start(scene.state, *words)
-    until(lambda: scene.events(JobStarted) or program.poll() is not None)
+    until(lambda: [*scene.state.glob("runs/*/tofu/*.events")] or program.poll() is not None)
     os.kill(program.pid, signal.SIGINT)
     assert program.wait(60) == 130
-    assert not scene.events(JobEnded)
+    assert scene.events(JobStarted) and not scene.events(JobEnded)
     until(lambda: all(one["running"] for one in scene.call("status")["machines"].values()))
     until(lambda: not [*scene.state.glob("runs/*/tofu/*.plan")])
     scene.search()
