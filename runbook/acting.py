@@ -13,8 +13,6 @@ from runbook.action import Action, Plan, Probe
 from runbook.context import Context
 from runbook.errors import (
     ActionFailed,
-    CouldNotLook,
-    HostError,
     OutcomeUnknown,
     RunbookError,
     TimedOut,
@@ -71,8 +69,12 @@ class Acting:
             host = await self.engine.hosts.open(machine.name)
             look = self.engine.look(step, host, tuple(self.engine.hosts.select(step.on)))
             return await action.probe(look, params)
-        except (CouldNotLook, HostError) as error:
+        except WaitsForPerson:
+            raise
+        except RunbookError as error:
             return Probe(satisfied=None, summary=str(error))
+        except Exception as error:  # a defect of ours must not take the run down
+            return Probe(satisfied=None, summary=f"the probe itself failed: {_defect(error)}")
 
     async def probed(self, step: Step, attempt: int, machine: Machine, probe: Probe, phase: Any) -> None:
         await self.engine.emit(
@@ -109,7 +111,7 @@ class Acting:
                 if probe.satisfied:
                     await self._save(step, probe.outputs)
             if action.repeat == "never":
-                todo = [m for m in todo if (step.id, m.name) not in self.ended_away]
+                todo = [m for m in todo if not await self._done_away(step, attempt, m)]
         self.ended_away = {(id, name) for id, name in self.ended_away if id != step.id}
         if not todo:
             return "acted", {}
@@ -117,6 +119,16 @@ class Acting:
         if plans is None:
             return "skipped", {}
         return "acted", await self._act_all(step, attempt, action, params, plans, on)
+
+    async def _done_away(self, step: Step, attempt: int, machine: Machine) -> bool:
+        """What may not run twice ended well while the program was away: that was its act."""
+        if (step.id, machine.name) not in self.ended_away:
+            return False
+        summary = "Its job ended with exit status 0 while this program was away; it was not run again."
+        await self.engine.emit(
+            ActEnded(step=step.id, attempt=attempt, host=machine.name, outcome="done", summary=summary)
+        )
+        return True
 
     async def _accept(self, step: Step, evidence: str) -> bool:
         choice = await self.engine.desk.ask(
@@ -140,7 +152,15 @@ class Acting:
     ) -> dict[str, Plan]:
         async def one(machine: Machine) -> Plan:
             host = await self.engine.hosts.open(machine.name)
-            return await action.plan(self.engine.look(step, host, on), params)
+            try:
+                return await action.plan(self.engine.look(step, host, on), params)
+            except RunbookError:
+                raise
+            except Exception as error:
+                raise ActionFailed(
+                    f"The program itself failed while planning for {machine.name}: {_defect(error)}. "
+                    "Nothing was changed."
+                ) from error
 
         plans = await asyncio.gather(*(one(machine) for machine in todo))
         return {machine.name: plan for machine, plan in zip(todo, plans, strict=True)}
@@ -293,7 +313,7 @@ class Acting:
         except RunbookError as error:
             summary, then = error.what, error.next
         except Exception as error:  # a defect of ours must not take the run down
-            summary = f"The program itself failed here: {type(error).__name__}: {error}."
+            summary = f"The program itself failed here: {_defect(error)}."
             then = "What was changed is not known: look at the checks."
         kept: dict[str, Any] = {}
         if voice is not None:
@@ -331,3 +351,7 @@ class Acting:
         }
         if values:
             await self.engine.emit(Saved(step=step.id, values=values))
+
+
+def _defect(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(". ")

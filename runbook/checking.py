@@ -86,7 +86,7 @@ def run_checks(bench: Workbench, names: list[str], *, run: str = "", as_json: bo
         ]
         headers = ("verdict", "check", "host", "expected", "observed")
         print(tabulate(rows, headers=headers, maxcolwidths=[None, 30, None, 30, 50]))
-    return EXIT_OK if all(d.verdict in ("pass", "warn") for d in done) else EXIT_FAILED
+    return EXIT_OK if done and all(d.verdict in ("pass", "warn") for d in done) else EXIT_FAILED
 
 
 async def _run(bench: Workbench, calls: list[CheckCall], run: str) -> list[CheckDone]:

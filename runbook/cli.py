@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from runbook.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_UNKNOWN,
+    EXIT_USE,
     EXIT_WAITS,
     RunbookError,
     UseError,
@@ -35,25 +37,45 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a sign shows "?"
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     args = _parser().parse_args(argv)
     command: Command = args.command
     try:
-        return command(args)
+        code = command(args)
+        sys.stdout.flush()
+        return code
     except RunbookError as error:
-        from runbook.text import lines
-
-        for line in lines(error.what):
-            print(f"runbook: {line}", file=sys.stderr)
-        if error.next:
-            for line in lines(error.next):
-                print(f"         {line}", file=sys.stderr)
+        _say(error.what, error.next)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except KeyboardInterrupt:
-        print("runbook: interrupted. Jobs on hosts go on; `runbook resume` follows them.", file=sys.stderr)
+        _say("interrupted. Jobs on hosts go on; `runbook resume` follows them.")
         return EXIT_INTERRUPTED
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        _say(f"this PC refused:{where}: {error.strerror or error}.", "Runs keep their journal.")
+        return EXIT_USE
+    except Exception as error:
+        if os.environ.get("RUNBOOK_DEBUG"):
+            raise
+        _say(
+            f"the program itself failed: {type(error).__name__}: {error}.",
+            "A run keeps its journal: `runbook resume`. RUNBOOK_DEBUG=1 shows where it failed.",
+        )
+        return EXIT_FAILED
+
+
+def _say(what: str, then: str = "") -> None:
+    from runbook.text import lines
+
+    for line in lines(what):
+        print(f"runbook: {line}", file=sys.stderr)
+    for line in lines(then):
+        print(f"         {line}", file=sys.stderr)
 
 
 # ── the words ──────────────────────────────────────────────────────────────────────────────
@@ -265,13 +287,20 @@ def _runs(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from runbook import journal
+    from runbook.text import printable
+
     bench = _workbench(args)
     if args.words[:1] == ["verify"]:
         from runbook.report import verify
 
+        if len(args.words) > 2:
+            raise UseError("One run at a time.", next="runbook report verify RUN")
         result = verify.verify(bench.folder(args.words[1] if len(args.words) > 1 else ""))
         for problem in result.problems:
-            print(f"✗ {problem}")
+            print(f"✗ {printable(problem)}")
+        for remark in result.remarks:
+            print(f"· {printable(remark)}", file=sys.stderr)
         if result.ok:
             print(f"✓ {result.records} records, {result.files} files: unchanged. Head {result.head}")
         return EXIT_OK if result.ok else EXIT_FAILED
@@ -279,11 +308,14 @@ def _report(args: argparse.Namespace) -> int:
         raise UseError("One run at a time.", next="runbook report RUN, or runbook report verify RUN")
     text = bench.report(args.words[0] if args.words else "", args.format)
     if args.out:
-        Path(args.out).write_text(text)
+        Path(args.out).write_text(text, encoding="utf-8")
         print(args.out)
     else:
         print(text)
-    return EXIT_OK
+    proof = journal.verify(bench.folder(args.words[0] if args.words else ""))
+    if not proof.ok:
+        _say("the journal is damaged: this report is no evidence.", "`runbook report verify` says where.")
+    return EXIT_OK if proof.ok else EXIT_FAILED
 
 
 # ── checks by themselves ───────────────────────────────────────────────────────────────────
@@ -302,6 +334,11 @@ def _check(args: argparse.Namespace) -> int:
 
 # ── the app, the lab ───────────────────────────────────────────────────────────────────────
 def _tui(args: argparse.Namespace) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UseError(
+            "The app needs a terminal, and this is none.",
+            next="Plain lines need none: runbook run GUIDE --mode MODE; `runbook --help` names the rest.",
+        )
     from tui.app import run
 
     return run(lambda: _workbench(args), args.guide, args.mode)  # made after the first paint

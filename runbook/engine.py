@@ -25,10 +25,8 @@ from runbook.events import (
     CheckDone,
     Event,
     How,
-    JobEnded,
     Live,
     Mode,
-    Noted,
     Option,
     Record,
     RunEnded,
@@ -37,17 +35,13 @@ from runbook.events import (
     Verdict,
 )
 from runbook.guide import Guide, Step
-from runbook.hosts import jobs
 from runbook.hosts.base import Host, Hosts, Machine
 from runbook.journal import Journal
 from runbook.judge import judge
 from runbook.redact import Redactor
+from runbook.resuming import Resuming
 from runbook.site import Site
 from runbook.state import RunState
-from runbook.voice import AttemptVoice
-
-#: how long a job that was found running may go on when a run is resumed
-JOB_LIMIT = 4 * 3600.0
 
 
 class Catalog(Protocol):
@@ -89,10 +83,10 @@ class Engine:
             await self.hosts.learn()
         try:
             if any(step.attempts for step in self.state.steps.values()):
-                await self._pick_up()
+                await Resuming(self).pick_up()
             for step in self.guide.steps:
-                if not self._done(step.id):
-                    await self._step(step)
+                if not self.done(step.id):
+                    await self.step(step)
                 if self.stopping:
                     raise Stop("stopped between steps")
         except Stop as stop:
@@ -102,7 +96,7 @@ class Engine:
         await self.emit(RunEnded(verdict=verdict))
         return verdict
 
-    def _done(self, step: str) -> bool:
+    def done(self, step: str) -> bool:
         known = self.state.steps.get(step)
         return known is not None and known.done
 
@@ -113,71 +107,8 @@ class Engine:
         self.show(record)
         return record
 
-    # ── picking up after a stop or a kill ──────────────────────────────────────────────────
-    async def _pick_up(self) -> None:
-        for job in self.state.unfinished_jobs():
-            await self._follow(job.step, job.attempt, job.host, job.job)
-        for step in self.guide.steps:
-            if not self._done(step.id):
-                break
-            if step.action and self.state.steps[step.id].how in ("acted", "already"):
-                await self._look_back(step)
-
-    async def _follow(self, step: str, attempt: int, host_name: str, job: str) -> None:
-        """A job that outlived us: follow it to its end before anything else looks at the world."""
-        host = await self.hosts.open(host_name)
-        voice = AttemptVoice(self, step, attempt, host, tag="resumed")
-        try:
-            voice.waiting(f"job {job}, begun before this program was stopped", JOB_LIMIT)
-            status = await jobs.follow(host, job, voice.sink, offset=0, timeout=JOB_LIMIT)
-        finally:
-            kept = voice.close()
-        words = {
-            "done": f"ended with exit status {status.exit_status} while this program was away",
-            "absent": "was never started",
-            "lost": "is gone without an exit status (the machine was restarted?)",
-        }.get(status.kind, status.kind)
-        await self.emit(
-            Noted(step=step, attempt=attempt, host=host_name, text=f"Job {job} {words}.", data=kept)
-        )
-        await self.emit(
-            JobEnded(step=step, attempt=attempt, host=host_name, job=job, exit_status=status.exit_status)
-        )
-        if status.exit_status == 0:
-            self.acting.ended_away.add((step, host_name))
-        await jobs.remove(host, job)
-
-    async def _look_back(self, step: Step) -> None:
-        action, params = self.acting.action(step)
-        attempt = self.state.steps[step.id].attempts[-1].number
-        drifted = []
-        for machine in self.acting.where(step, action):
-            probe = await self.acting.probe(step, action, params, machine)
-            await self.acting.probed(step, attempt, machine, probe, "resume")
-            if probe.satisfied is False:
-                drifted.append(f"{machine.name}: {probe.summary}")
-        if not drifted:
-            return
-        choice = await self.desk.ask(
-            step.id,
-            "drift",
-            f"The journal says step {step.id} passed; the world says:\n" + "\n".join(drifted),
-            (
-                Option("again", "Run the step again", "it is probed, planned and asked for anew"),
-                Option("keep", "Go on all the same", "recorded as a deviation"),
-                Option("stop", "Stop and resume later", "nothing is changed"),
-            ),
-            default="stop",
-        )
-        if choice == "stop":
-            raise Stop(f"step {step.id} is no longer as it was")
-        if choice == "keep":
-            await self.end_step(step, attempt, "warn", "overridden", reason="kept although it drifted")
-            return
-        await self._step(step)
-
     # ── a step ─────────────────────────────────────────────────────────────────────────────
-    async def _step(self, step: Step) -> None:
+    async def step(self, step: Step) -> None:
         only: tuple[str, ...] = ()  # a retry of the failed hosts
         while True:
             known = self.state.steps.get(step.id)
@@ -186,7 +117,7 @@ class Engine:
             if not problem:
                 return
             only = await self._after_failure(step, attempt, problem, failed)
-            if self._done(step.id):
+            if self.done(step.id):
                 return
 
     async def _attempt(self, step: Step, attempt: int, only: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
@@ -216,13 +147,15 @@ class Engine:
                 return "; ".join(_on(host, text) for host, text in problems.items()), tuple(problems)
         return await self._conclude(step, attempt, on, how), ()
 
-    async def _conclude(self, step: Step, attempt: int, on: tuple[Machine, ...], how: How) -> str:
+    async def _conclude(
+        self, step: Step, attempt: int, on: tuple[Machine, ...], how: How, *, reason: str = "", by: str = ""
+    ) -> str:
         """The after-checks, whoever did the work; ends the step when they hold."""
         if bad := await self.check(step, attempt, "after", on):
             return "After this step: " + "; ".join(bad)
         done = self.state.steps[step.id].attempts[-1].checks
         remarks = any(check.verdict != "pass" for check in done)
-        await self.end_step(step, attempt, "warn" if remarks else "pass", how)
+        await self.end_step(step, attempt, "warn" if remarks else "pass", how, reason=reason, by=by)
         return ""
 
     async def end_step(
@@ -288,10 +221,18 @@ class Engine:
                 reason = await self.desk.ask(step.id, "text", f"Why is step {step.id} {word}?")
                 await self.end_step(step, attempt, "unknown", word, reason=reason, by=self.desk.last_by)
                 return ()
-            on = tuple(self.hosts.select(step.on))
-            problem = await self._conclude(step, attempt, on, "by_hand")
+            problem = await self._by_hand(step, attempt)
             if not problem:
                 return ()
+
+    async def _by_hand(self, step: Step, attempt: int) -> str:
+        """A person did it; the same checks judge. Returns the problem, or ""."""
+        told = await self.desk.ask(step.id, "text", f"What was done by hand for step {step.id}?")
+        try:
+            on = tuple(self.hosts.select(step.on))
+        except CouldNotLook as error:
+            return str(error)
+        return await self._conclude(step, attempt, on, "by_hand", reason=told, by=self.desk.last_by)
 
     # ── cancelling ─────────────────────────────────────────────────────────────────────────
     async def cancel_step(self, by: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import getpass
 import sys
+import threading
 import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 from runbook.errors import WaitsForPerson
 from runbook.events import (
@@ -98,7 +100,9 @@ class PlainFront:
                 self._print(f"· {event.host}: {event.text}", 2)
             case ActEnded():
                 glyph = "✓" if event.outcome == "done" else "✗"
-                self._print(f"{glyph} {event.host}: {event.outcome}: {event.summary} {event.next}", 2)
+                self._print(
+                    f"{glyph} {event.host}: {event.outcome}: {event.summary} {event.next}".rstrip(), 2
+                )
             case CancelConfirmed():
                 word = {True: "confirmed gone", False: "STILL RUNNING", None: "could not look"}[event.gone]
                 self._print(f"! cancelled: {word} on {event.host} {event.detail}", 2)
@@ -136,13 +140,13 @@ class PlainFront:
         if self.yes and question.unattended:
             return Answer(question.default, self.by, "--yes")
         if self.yes and question.kind == "failed":
-            return Answer("stop", self.by, "--yes")
+            return Answer("stop", self.by, "--yes", reason="unattended: nobody to ask")
         if self.yes or not sys.stdin.isatty():
             raise WaitsForPerson(
                 f"Step {question.step or '-'} waits for a person: {printable(question.text)}",
                 next="Go on with `runbook resume` on a terminal, or in the app with `runbook`.",
             )
-        return await asyncio.to_thread(self._ask, question)
+        return await _in_thread(lambda: self._ask(question))
 
     def _ask(self, question: Asked) -> Answer:
         self._print("\n? " + question.text)
@@ -162,6 +166,27 @@ class PlainFront:
             if not values or value in values:
                 return Answer(value, self.by, "cli")
             self._print(f"Please one of: {', '.join(values)}", 2)
+
+
+async def _in_thread(ask: Callable[[], Answer]) -> Answer:
+    """In a thread that the program does not wait for when it ends: a terminal cannot be unread."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[Answer] = loop.create_future()
+
+    def give(setter: Callable[[Any], None], value: object) -> None:
+        if not answered.done():
+            setter(value)
+
+    def run() -> None:
+        try:
+            value = ask()
+        except BaseException as error:
+            loop.call_soon_threadsafe(give, answered.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(give, answered.set_result, value)
+
+    threading.Thread(target=run, daemon=True, name="question").start()
+    return await answered
 
 
 def _amount(live: Progress) -> str:

@@ -45,12 +45,15 @@ _TARGETS = {"production": "each production", "machines": "each machine", "backup
 
 
 def _machines(looker: Looker, call: CheckCall, check: Check, on: tuple[Machine, ...]) -> list[Machine]:
+    """Never none: a question that nobody was asked must not count as answered. Raises CouldNotLook."""
     target = call.on or check.on
     if target == "step":
-        return list(on)
-    if target == "once":
-        return looker.hosts.select("operator")
-    return looker.hosts.select(_TARGETS.get(target, target))
+        found = list(on)
+    else:
+        found = looker.hosts.select("operator" if target == "once" else _TARGETS.get(target, target))
+    if not found:
+        raise CouldNotLook(f"no machine is known for {target!r}")
+    return found
 
 
 async def judge(

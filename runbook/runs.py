@@ -71,7 +71,7 @@ def new_run_id(state: Path, guide: str, mode: str, clock: Clock, name: str = "")
 def runs(state: Path) -> list[RunSummary]:
     """All runs, newest first. Only the first record and the end of each journal are read."""
     try:
-        folders = [path for path in (state / "runs").iterdir() if (path / "journal.jsonl").is_file()]
+        folders = [path for path in (state / "runs").iterdir() if path.is_dir()]
     except FileNotFoundError:
         return []
     except OSError as error:

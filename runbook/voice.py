@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runbook.errors import OutcomeUnknown, RunbookError
+from runbook.errors import OutcomeUnknown, RunbookError, TimedOut
 from runbook.events import (
     CancelConfirmed,
     Event,
@@ -27,6 +27,7 @@ from runbook.hosts.base import Completed, Host
 from runbook.journal import OutputFile
 from runbook.secrets import Secret
 from runbook.text import LineSplitter, printable
+from runbook.units import duration
 
 if TYPE_CHECKING:
     from runbook.engine import Engine
@@ -191,7 +192,19 @@ class AttemptVoice:
             )
             if gone:
                 await self._over(host, job, where)
-            raise
+            if isinstance(end, asyncio.CancelledError):
+                raise
+            word = {
+                True: "It was stopped.",
+                False: "It is STILL RUNNING.",
+                None: "Whether it ended is not known.",
+            }
+            raise TimedOut(
+                host.name,
+                f"{host.name}: no end after {duration(timeout)}, this command's limit. {word[gone]}.",
+                gone=gone,
+                next="What it changed until then is not known: look at the checks.",
+            ) from None
         if status.kind != "done":
             await self._over(host, job, where)
             raise OutcomeUnknown(

@@ -156,6 +156,10 @@ class Workbench:
         book = Journal.open(folder, self.clock, redactor)
         try:
             state = replay(book.records())
+            if state.started is None:
+                raise StateError(
+                    f"The journal of {run} holds no beginning of a run.", next="Start a new one."
+                )
             if state.verdict in ("passed", "completed with deviations", "failed"):
                 raise StateError(
                     f"Run {run} has ended ({state.verdict}); it cannot be resumed.",

@@ -27,7 +27,12 @@ _AHEAD = 1 << 20
 
 
 class NotBegun(Exception):
-    """The channel was lost or refused before the command began: nothing was run."""
+    """The channel was lost or refused before the command began: nothing was run. ``refused``: the
+    server has no session left for us."""
+
+    def __init__(self, text: str, *, refused: bool = False) -> None:
+        self.refused = refused
+        super().__init__(text)
 
 
 class Channel(asyncssh.SSHClientSession[bytes]):
@@ -181,7 +186,7 @@ async def begin(
             lambda: Channel(nonce, collected), begin_line(nonce, argv, cwd=cwd, env=env), encoding=None
         )
     except (OSError, asyncssh.Error) as error:
-        raise NotBegun(str(error)) from error
+        raise NotBegun(str(error), refused=isinstance(error, asyncssh.ChannelOpenError)) from error
     channel = cast(Channel, session)
     try:
         return channel, await asyncio.shield(channel.begun)

@@ -22,6 +22,8 @@ from runbook.hosts.processes import unhurried
 _STATE = {True: "is stopped", False: "is STILL RUNNING", None: "could not be looked at"}
 #: seconds for a shell on the machine to come up before the command begins
 _BEGIN_LIMIT = 45.0
+#: how often a session is asked for while the server refuses it (over two seconds)
+_REFUSALS = 7
 
 
 class SshHost:
@@ -108,9 +110,10 @@ class SshHost:
         env: Mapping[str, str] | None,
         collected: Collected | None,
     ) -> tuple[asyncssh.SSHClientConnection, Channel, int]:
-        """Nothing has run when this fails, so a connection found dead is opened once again."""
-        reason = ""
-        for _ in range(2):
+        """Nothing has run when this fails, so a connection found dead is opened once again, and a
+        refused session is asked for again: sshd counts those that are just ending."""
+        reason, lost, refused = "", 0, 0
+        while lost < 2 and refused < _REFUSALS:
             connection = await self.link.get()
             try:
                 async with asyncio.timeout(_BEGIN_LIMIT):
@@ -118,9 +121,15 @@ class SshHost:
                 return connection, *begun
             except NotBegun as error:
                 reason = str(error)
-                if not connection.is_closed():
+                if connection.is_closed():
+                    lost += 1
+                elif error.refused:
+                    refused += 1
+                    await asyncio.sleep(0.1 * refused)
+                else:
                     break
             except TimeoutError:
+                lost += 1
                 reason = f"no answer within {_BEGIN_LIMIT:g}s"
                 connection.abort()
             except FileNotFoundError:

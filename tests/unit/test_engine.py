@@ -336,7 +336,7 @@ async def test_skip_and_override_need_a_reason_and_keep_the_run_from_passing(run
 
 async def test_by_hand_is_judged_by_the_same_checks(run: Run, world: World) -> None:
     world.failing = {"vm2"}
-    front = Front(failed=["by_hand", "by_hand"])
+    front = Front(failed=["by_hand", "by_hand"], text=["set it", "set it for good"])
     count = 0
 
     async def by_hand(question: Asked) -> None:
@@ -349,7 +349,8 @@ async def test_by_hand_is_judged_by_the_same_checks(run: Run, world: World) -> N
     front.on_ask = by_hand
     verdict, events = await run.go(front)
     assert verdict == "completed with deviations"
-    assert of(events, StepEnded)[0].how == "by_hand"
+    ended = of(events, StepEnded)[0]
+    assert (ended.how, ended.reason, ended.by) == ("by_hand", "set it for good", "ana")
 
 
 async def test_nobody_there_leaves_a_run_that_can_go_on(run: Run, world: World) -> None:
