@@ -80,7 +80,18 @@ class PouchServer:
         with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as probe:
             self.port = probe.server_address[1]
         self.process = subprocess.Popen(
-            [str(program), "--in-memory", "--host", "127.0.0.1", "-p", str(self.port)],
+            # it goes when we go, however that is
+            [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                str(program),
+                "--in-memory",
+                "--host",
+                "127.0.0.1",
+                "-p",
+                str(self.port),
+            ],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

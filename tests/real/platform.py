@@ -77,6 +77,7 @@ class Platform:
     backup_id: str = ""
     #: closed: servers are not made until it is opened
     gate: threading.Event = field(default_factory=threading.Event)
+    waiting: int = 0  #: requests for servers, so far
     created: list[str] = field(default_factory=list)
 
     @property
@@ -91,6 +92,7 @@ class Platform:
     def create(self, request: Mapping[str, str]) -> str:
         """A blank machine with the images on its disk, as a cloud's own image would have them."""
         name = request["name"]
+        self.waiting += 1
         self.gate.wait(300)
         self.created.append(name)
         vm = self.vms[name]

@@ -201,6 +201,28 @@ async def test_more_at_once_than_a_connection_allows(vm: SshHost) -> None:
     assert [int(one.stdout) for one in done] == list(range(25))
 
 
+async def test_a_server_without_a_free_session_is_asked_again(tmp_path: Path) -> None:
+    """It counts those that are just ending too. Refused for good, it is said; nothing was run."""
+    sshd = Sshd(tmp_path / "strict", extra=["MaxSessions 2"])
+    sshd.start()
+    sshd.trust()
+    host = sshd.host()
+    try:
+        async with host.command(["sleep", "60"]) as one, host.command(["sleep", "60"]):
+            waiting = asyncio.create_task(host.run(["echo", "late"]))
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+            one.close()
+            assert (await waiting).stdout == b"late\n"
+            async with host.command(["true"]):
+                with pytest.raises(Unreachable, match="Nothing was run there"):
+                    await host.run(["touch", "made"])
+        assert not (sshd.home / "made").exists()
+    finally:
+        await host.close()
+        sshd.stop()
+
+
 # ── connections ────────────────────────────────────────────────────────────────────────────
 async def test_connections_through_it(sshd: Sshd, vm: SshHost) -> None:
     assert await vm.can_connect("127.0.0.1", sshd.port) is True

@@ -27,6 +27,9 @@ GATEWAY = f"{NETWORK}.1"
 INIT = r"""
 set -eu
 root=$1; name=$2; docker=$3
+# the test holds the other end of this input: when it dies, however, the VM goes off
+exec 9<&0 0</dev/null
+{ read -r _ <&9 || kill -TERM 1; } &
 mount --make-rprivate /
 mount -t proc proc /proc
 hostname "$name"
@@ -52,9 +55,9 @@ done
 chown backup-user:backup-user /backup
 if [ "$docker" = yes ]; then
   dockerd --data-root /var/lib/docker --exec-root /run/docker --pidfile /run/docker.pid \
-    -H unix:///run/docker.sock -G docker --storage-driver vfs >/var/lib/docker/dockerd.log 2>&1 &
+    -H unix:///run/docker.sock -G docker --storage-driver vfs >/var/lib/docker/dockerd.log 2>&1 9<&- &
 fi
-exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_config
+exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_config 9<&-
 """
 
 SSHD_CONFIG = """
@@ -101,9 +104,14 @@ class Network:
         return f"{self.tag}br"
 
     def up(self) -> None:
-        """One at a time on a machine: the addresses are always the same."""
+        """One at a time on a machine: the addresses are always the same. What a killed test left of
+        its network is removed; its VMs went off with it."""
         self.lock = Path(tempfile.gettempdir(), "runbook-real-vms.lock").open("w")  # noqa: SIM115
         fcntl.flock(self.lock, fcntl.LOCK_EX)
+        for left in Path("/run/netns").glob("rb[0-9]*"):
+            subprocess.run(["ip", "netns", "del", left.name], capture_output=True, check=False)
+        for left in Path("/sys/class/net").glob("rb[0-9]*"):
+            subprocess.run(["ip", "link", "del", left.name], capture_output=True, check=False)
         if taken := subprocess.run(
             ["ip", "route", "show", f"{NETWORK}.0/24"], capture_output=True, text=True, check=True
         ).stdout:
@@ -181,7 +189,7 @@ class Vm:
                 *("unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child"),
                 *("sh", "-c", INIT, "init", str(self.root), self.name, "yes" if self.docker else "no"),
             ],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -215,6 +223,8 @@ class Vm:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(20)
+            assert self.process.stdin
+            self.process.stdin.close()
             self._forget_containers()
         self.process = None
         subprocess.run(["ip", "netns", "del", self.netns], capture_output=True, check=False)
