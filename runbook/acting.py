@@ -331,7 +331,7 @@ class Acting:
         task = asyncio.ensure_future(work)
         self.tasks.add(task)
         try:
-            async with asyncio.timeout(step.timeout) as limit:
+            async with self.engine.limit(step.timeout) as limit:
                 voice.deadline = limit
                 return await task
         except TimeoutError:

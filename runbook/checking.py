@@ -52,6 +52,9 @@ class _Looker:
     catalog: Checks = catalog
     live: Callable[[Live], None] = field(default=_nothing)
 
+    def limit(self, seconds: float | None) -> asyncio.Timeout:
+        return asyncio.timeout(seconds)
+
     def look(self, step: Step, host: Host, on: tuple[Machine, ...]) -> Look:
         return Look(
             site=self.site,

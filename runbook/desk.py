@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from runbook.errors import WaitsForPerson
@@ -23,6 +24,31 @@ class Desk:
     count: int = 0
     last_by: str = ""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: limits that stand still while a person is asked
+    _limits: set[asyncio.Timeout] = field(default_factory=set)
+
+    @contextlib.asynccontextmanager
+    async def limit(self, seconds: float | None) -> AsyncIterator[asyncio.Timeout]:
+        """asyncio.timeout(), for which waiting for people does not count."""
+        async with asyncio.timeout(seconds) as limit:
+            self._limits.add(limit)
+            try:
+                yield limit
+            finally:
+                self._limits.discard(limit)
+
+    @contextlib.contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        now = asyncio.get_running_loop().time
+        left = {limit: when - now() for limit in self._limits if (when := limit.when()) is not None}
+        for limit in left:
+            limit.reschedule(None)
+        try:
+            yield
+        finally:
+            for limit, seconds in left.items():
+                if limit in self._limits and not limit.expired():
+                    limit.reschedule(now() + seconds)
 
     async def ask(
         self,
@@ -72,7 +98,8 @@ class Desk:
             await self.emit(question)
             allowed = {option.value for option in options}
             while True:
-                answer = await self.front.answer(question)
+                with self._standing_still():
+                    answer = await self.front.answer(question)
                 if not allowed or answer.value in allowed:
                     break
             if answer.secret is not None:

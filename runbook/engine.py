@@ -6,8 +6,10 @@ again (*journal says* against *world says*), and the run goes on at the first st
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -188,6 +190,10 @@ class Engine:
             run_dir=self.run_dir,
             clock=self.clock,
         )
+
+    def limit(self, seconds: float | None) -> AbstractAsyncContextManager[asyncio.Timeout]:
+        """A time limit, for which waiting for people does not count."""
+        return self.desk.limit(seconds)
 
     # ── when a step failed ─────────────────────────────────────────────────────────────────
     async def _after_failure(

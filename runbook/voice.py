@@ -109,14 +109,12 @@ class AttemptVoice:
         default: str = "",
         unattended: bool = False,
     ) -> str:
-        with _Paused(self.deadline):
-            return await self.engine.desk.ask(
-                self.step, kind, text, options, default=default, unattended=unattended
-            )
+        return await self.engine.desk.ask(
+            self.step, kind, text, options, default=default, unattended=unattended
+        )
 
     async def ask_secret(self, text: str, label: str) -> Secret:
-        with _Paused(self.deadline):
-            return await self.engine.desk.ask_secret(self.step, text, label)
+        return await self.engine.desk.ask_secret(self.step, text, label)
 
     # ── commands ───────────────────────────────────────────────────────────────────────────
     def _command(self, argv: Sequence[str], cwd: str | None) -> str:
@@ -235,19 +233,3 @@ class AttemptVoice:
         await self.engine.emit(JobEnded(job=job, exit_status=None, **where))
         with contextlib.suppress(RunbookError):
             await jobs.remove(host, job)
-
-
-class _Paused:
-    """The step's limit stands still while a person is asked."""
-
-    def __init__(self, limit: asyncio.Timeout | None) -> None:
-        self._limit, self._left = limit, 0.0
-
-    def __enter__(self) -> None:
-        if self._limit and (when := self._limit.when()):
-            self._left = when - asyncio.get_running_loop().time()
-            self._limit.reschedule(None)
-
-    def __exit__(self, *exc: object) -> None:
-        if self._limit and self._left and not self._limit.expired():
-            self._limit.reschedule(asyncio.get_running_loop().time() + self._left)

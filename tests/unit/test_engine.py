@@ -76,6 +76,8 @@ class Set:
         self.world = world
 
     async def probe(self, look: Any, params: Any) -> Probe:
+        if self.world.defect == "probe":
+            raise ZeroDivisionError("ours")
         there = look.host.name in self.world.values
         return Probe(satisfied=there, summary="there" if there else "not there", outputs={"value": 7})
 
@@ -119,6 +121,9 @@ class World:
     allowed: str = "yes"
     revision: int = 1
     hang: bool = False
+    asks: bool = False
+    defect: str = ""
+    accept_key: Any = None
 
     def action(self, name: str) -> Any:
         return {"made.set": Set, "made.danger": Danger}[name](self)
@@ -133,6 +138,8 @@ class World:
 
         @check("may it be")
         async def allowed(look: Any) -> Finding:
+            if world.asks:
+                assert await world.accept_key("operator", "SHA256:x")
             if world.allowed == "cannot look":
                 raise CouldNotLook("the light is off")
             if world.allowed == "broken":
@@ -206,6 +213,7 @@ class Run:
             clock=SystemClock(), desk=Desk(front, emit, learn, count=state.questions_asked),
             show=front.record, live=front.live,
         )  # fmt: skip
+        self.world.accept_key = engine.accept_key
         return engine
 
     async def go(self, front: Front) -> tuple[str, list[Any]]:
@@ -397,6 +405,38 @@ async def test_cancelling_is_on_the_record_and_the_step_can_be_tried_again(run: 
     await engine.journal.close()
     ended = of([r.event for r in front.records], ActEnded)
     assert [e.outcome for e in ended[:3]] == ["cancelled"] * 3
+
+
+async def test_waiting_for_a_person_does_not_count_as_a_checks_time(
+    run: Run, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runbook.judge.ONE_LOOK", 0.2)
+    world.asks = True
+    front = Front(host_key=["accept"])
+
+    async def think(question: Asked) -> None:
+        if question.kind == "host_key":
+            await asyncio.sleep(0.5)
+
+    front.on_ask = think
+    verdict, _ = await run.go(front)
+    assert verdict == "passed"
+
+
+async def test_no_machine_to_ask_is_unknown_and_never_a_pass(run: Run, world: World) -> None:
+    run.hosts.by_name = {"operator": run.hosts.by_name["operator"]}
+    verdict, events = await run.go(Front(failed=["by_hand", "stop"], text=["nothing"]))
+    assert verdict == "stopped"
+    assert not of(events, StepEnded) or of(events, StepEnded)[-1].verdict == "fail"
+
+
+async def test_a_defect_of_ours_in_probe_or_plan_stops_the_step_not_the_program(
+    run: Run, world: World
+) -> None:
+    world.defect = "probe"
+    verdict, events = await run.go(Front(failed=["stop"]))
+    assert verdict == "passed", "a probe that fails could not look; the plan and the checks still judge"
+    assert "the probe itself failed" in of(events, Probed)[0].summary
 
 
 async def test_every_question_and_answer_is_in_the_journal(run: Run, world: World) -> None:
