@@ -46,10 +46,13 @@ async def file_found(look: Look) -> Finding:
 
 
 @check("Services are steady", on="step")
-async def steady(look: Look, services: str = "", over: str = "6s", once: str = "") -> Finding:
+async def steady(
+    look: Look, services: str = "", over: str = "6s", once: str = "", exclude: str = ""
+) -> Finding:
     """Running, with the same start time and restart count over the whole of ``over``, and not
-    unhealthy. ``services``: names with commas; empty = all that have a container here."""
-    project, wanted, remark = await _project(look, services)
+    unhealthy. ``services``: names with commas; empty = every service of the compose file whose
+    profile is on, but Watchtower and those in ``exclude``: one without a container is missed."""
+    project, wanted, remark = await _project(look, services, exclude)
     if not wanted:
         return _nothing(project)
     window = parse_duration(over)
@@ -69,9 +72,10 @@ async def steady(look: Look, services: str = "", over: str = "6s", once: str = "
 
 
 @check("Services are healthy", on="step")
-async def healthy(look: Look, services: str = "") -> Finding:
-    """What Docker's own health checks say now; a service without one can only be seen running."""
-    project, wanted, remark = await _project(look, services)
+async def healthy(look: Look, services: str = "", exclude: str = "") -> Finding:
+    """What Docker's own health checks say now; a service without one can only be seen running.
+    ``services`` and ``exclude`` as for steady."""
+    project, wanted, remark = await _project(look, services, exclude)
     if not wanted:
         return _nothing(project)
     found = await docker.containers(look.host, project.name)
@@ -94,22 +98,23 @@ async def healthy(look: Look, services: str = "") -> Finding:
 
 
 def _nothing(project: compose.Project) -> Finding:
-    text = f"project {project.name} has no containers"
-    return Finding(verdict="fail", expected="services that were started", observed=text)
+    text = f"none of the services in {project.folder}/{project.files[0]} is meant"
+    return Finding(verdict="fail", expected="at least one service to look at", observed=text)
 
 
 def _list(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-async def _project(look: Look, services: str) -> tuple[compose.Project, tuple[str, ...], str]:
+async def _project(
+    look: Look, services: str, exclude: str
+) -> tuple[compose.Project, tuple[str, ...], str]:
     """The project, the services asked about, and a remark when Watchtower is at work."""
     project = await compose.find_project(look)
     known = await project.services(look.host)
     found = await docker.containers(look.host, project.name)
-    names = _list(services) or sorted({one.service for one in found if one.service in known})
     try:
-        wanted = compose.wanted(known, names, ()) if names else ()
+        wanted = compose.wanted(known, _list(services), _list(exclude))
     except ActionFailed as error:
         raise CouldNotLook(error.what, next=error.next) from None
     awake = any(one.service == compose.WATCHTOWER and one.status == "running" for one in found)

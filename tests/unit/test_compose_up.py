@@ -238,14 +238,25 @@ async def test_steady_and_healthy() -> None:
     assert (gone.verdict, gone.observed) == ("fail", "couchdb no container")
 
 
-async def test_without_names_it_is_about_what_was_started() -> None:
-    """Caddy is started last: until then its lack is no fault."""
+async def test_without_names_it_is_about_every_service_but_the_excluded() -> None:
     host = vm(inspect(inspected(), inspected("lms"), inspected("watchtower")))
-    found = await checks.steady(context(host), over="0s")
+    found = await checks.steady(context(host), over="0s", exclude="job, caddy")
     assert found.verdict == "warn" and found.expected.startswith("couchdb, lms: running")
     assert "watchtower is running" in found.observed
-    nothing = await checks.steady(context(vm()), over="0s")
-    assert (nothing.verdict, nothing.observed) == ("fail", "project docker has no containers")
+    nothing = await checks.steady(context(host), over="0s", exclude="couchdb,lms,job")
+    assert nothing.verdict == "fail" and "none of the services" in nothing.observed
+
+
+async def test_a_service_that_never_got_a_container_is_missed() -> None:
+    host = vm(inspect(inspected(), inspected("lms")))
+    found = await checks.steady(context(host), over="0s")
+    assert found.verdict == "fail" and "job no container" in found.observed
+    assert "watchtower" not in found.expected  # its profile is off
+    healthy = await checks.healthy(context(host))
+    assert healthy.verdict == "fail" and "job no container" in healthy.observed
+    assert (await checks.healthy(context(host), exclude="job")).verdict == "warn"
+    nowhere = await checks.steady(context(vm()), over="0s")
+    assert nowhere.verdict == "fail" and "couchdb no container" in nowhere.observed
 
 
 async def test_a_silent_daemon_is_unknown_not_fail() -> None:
