@@ -14,10 +14,11 @@ from typing import Any
 
 from runbook import journal
 from runbook.errors import StateError
-from runbook.events import Record
+from runbook.events import ActStarted, JobStarted, Record
 
 #: seconds for anything here; a whole run takes less than one minute on two quiet cores
 LIMIT = 240.0
+ROOT = Path(__file__).parents[2]
 
 
 def command(state: Path, *words: str) -> list[str]:
@@ -38,9 +39,19 @@ def runbook(state: Path, *words: str, **kwargs: Any) -> subprocess.CompletedProc
 
 
 def start(state: Path, *words: str) -> subprocess.Popen[bytes]:
+    return _popen(state, command(state, *words))
+
+
+def start_app(state: Path) -> subprocess.Popen[bytes]:
+    """The app, driven by ``tests.lab.appdriver``: it starts a run, or goes on with the one there is."""
+    return _popen(state, [sys.executable, "-m", "tests.lab.appdriver", str(state)])
+
+
+def _popen(state: Path, argv: list[str]) -> subprocess.Popen[bytes]:
     with (state.parent / "stderr.log").open("ab") as told:
         return subprocess.Popen(
-            command(state, *words),
+            argv,
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=told,
@@ -62,14 +73,18 @@ def kill_when(process: subprocess.Popen[bytes], state: Path, seen: Callable[[lis
     """SIGKILL the program (and not what it left running) as soon as the journal shows it."""
     end = time.monotonic() + LIMIT
     while not seen(records(state)):
-        if process.poll() is not None:
-            told = (state.parent / "stderr.log").read_text()[-3000:]
-            raise AssertionError(f"ended with {process.returncode} before it could be killed:\n{told}")
+        still_runs(process, state)
         if time.monotonic() > end:
             raise TimeoutError("the journal never showed it")
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def still_runs(process: subprocess.Popen[bytes], state: Path) -> None:
+    if process.poll() is not None:
+        told = (state.parent / "stderr.log").read_text()[-3000:]
+        raise AssertionError(f"ended with {process.returncode} before it could be killed:\n{told}")
 
 
 def event(kind: type, **fields: Any) -> Callable[[list[Record]], bool]:
@@ -83,6 +98,14 @@ def event(kind: type, **fields: Any) -> Callable[[list[Record]], bool]:
         )
 
     return seen
+
+
+#: in the middle of OpenTofu, of unpacking, of compose
+MOMENTS = (
+    event(JobStarted, step="deploy"),
+    event(ActStarted, step="unpack"),
+    event(JobStarted, step="couchdb"),
+)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import signal
@@ -11,38 +12,37 @@ from pathlib import Path
 
 import pytest
 
-from runbook.events import ActStarted, JobStarted, Noted, RunEnded, RunResumed
-from runbook.workbench import Workbench
-from tests.lab.runs import LIMIT, command, event, kill_when, records, runbook, start, state_of
-from tests.tui.screen import seen, until
-from tui.app import RunbookApp
+from runbook.events import ActStarted, RunEnded, RunResumed, StepEnded
+from tests.lab.databases import backed_up, kill_in_the_middle, restored
+from tests.lab.runs import (
+    LIMIT,
+    MOMENTS,
+    command,
+    event,
+    kill_when,
+    records,
+    runbook,
+    start,
+    start_app,
+    state_of,
+)
 
 
-def restoring(found: list) -> bool:  # type: ignore[type-arg]
-    return any(isinstance(r.event, Noted) and r.event.data.get("kind") == "restore" for r in found)
-
-
-@pytest.mark.parametrize("moment", ["OpenTofu", "restore"])
-async def test_a_killed_run_is_resumed_in_the_app(tmp_path: Path, moment: str) -> None:
+async def test_the_app_is_killed_in_four_steps_and_goes_on(tmp_path: Path) -> None:
+    """SIGKILL of the app itself in OpenTofu, unpacking, compose and the middle of a database."""
     with state_of(tmp_path) as state:
-        words = ("run", "full-system-restore", "--mode", "practice", "--yes")
-        when = event(JobStarted, step="deploy") if moment == "OpenTofu" else restoring
-        kill_when(start(state, *words), state, when)
+        for moment in MOMENTS:
+            await asyncio.to_thread(kill_when, start_app(state), state, moment)
+        there, whole = await kill_in_the_middle(start_app(state), state)
+        assert 0 < there < whole
+        last = start_app(state)
+        assert await asyncio.to_thread(last.wait, LIMIT) == 0, (tmp_path / "stderr.log").read_text()[-3000:]
 
-        app = RunbookApp(Workbench(state))
-        async with app.run_test(size=(80, 24)) as pilot:
-            await until(pilot, "unfinished")
-            await pilot.press("down", "enter")  # the unfinished run stands below the guide
-            end = time.monotonic() + LIMIT
-            while "The run has ended" not in seen(pilot):
-                assert time.monotonic() < end, seen(pilot)
-                if "your answer is needed" in seen(pilot):
-                    await pilot.press("enter")
-                await pilot.pause(0.1)
         found = [record.event for record in records(state)]
         assert isinstance(found[-1], RunEnded) and found[-1].verdict == "passed"
-        assert [e for e in found if isinstance(e, RunResumed)]
+        assert len([e for e in found if isinstance(e, RunResumed)]) == 4
         assert runbook(state, "report", "verify").returncode == 0
+        assert await restored(state) == backed_up(state)
 
 
 @pytest.mark.real("tmux")
@@ -67,6 +67,6 @@ def test_the_app_is_killed_and_plain_lines_go_on(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
         finally:
             subprocess.run(["tmux", "-L", socket, "kill-server"], capture_output=True, check=False)
-        done = runbook(state, "resume", "--yes")
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert "Resumed by" in done.stderr
+        kill_when(start(state, "resume", "--yes"), state, event(StepEnded, step="unpack"))
+        assert "Resumed by" in (tmp_path / "stderr.log").read_text()
+        assert event(RunResumed)(records(state))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from runbook.events import (
-    ActStarted,
     CheckDone,
     JobEnded,
     JobStarted,
@@ -18,7 +19,8 @@ from runbook.events import (
     StepEnded,
 )
 from runbook.lab.samplesite import SECRETS
-from tests.lab.runs import event, kill_when, records, runbook, start, state_of
+from tests.lab.databases import backed_up, kill_in_the_middle, restored
+from tests.lab.runs import MOMENTS, kill_when, records, runbook, start, state_of
 
 RUN = ("run", "full-system-restore", "--mode", "practice", "--yes")
 
@@ -32,11 +34,39 @@ def last_document_counts(state: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def passed(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    """One whole run; the tests below look at what it left."""
-    with state_of(tmp_path_factory.mktemp("whole")) as state:
-        done = runbook(state, *RUN)
-        yield state, done
+def running(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """A whole run that nothing interrupts, on its way: it waits more than it works."""
+    with state_of(tmp_path_factory.mktemp("whole")) as state, ThreadPoolExecutor(1) as thread:
+        yield state, thread.submit(runbook, state, *RUN)
+
+
+@pytest.fixture(scope="module")
+def passed(running):  # type: ignore[no-untyped-def]
+    """The same at its end; most tests below look at what it left."""
+    state, end = running
+    return state, end.result()
+
+
+async def test_killed_in_the_middle_of_four_steps_and_resumed(tmp_path: Path, running) -> None:  # type: ignore[no-untyped-def]
+    """SIGKILL in OpenTofu, unpacking, compose and a database: it ends as if nothing had happened.
+
+    The uninterrupted run goes on beside it, in a lab of its own."""
+    with state_of(tmp_path) as state:
+        words = RUN
+        for moment in MOMENTS:
+            await asyncio.to_thread(kill_when, start(state, *words), state, moment)
+            words = ("resume", "--yes")
+        there, whole = await kill_in_the_middle(start(state, *words), state)
+        assert 0 < there < whole
+        done = await asyncio.to_thread(runbook, state, *words)
+        assert done.returncode == 0, done.stderr[-4000:]
+        found = [record.event for record in records(state)]
+        assert isinstance(found[-1], RunEnded) and found[-1].verdict == "passed"
+        assert len([e for e in found if isinstance(e, RunResumed)]) == 4
+        jobs = {e.job for e in found if isinstance(e, JobStarted)}
+        assert jobs == {e.job for e in found if isinstance(e, JobEnded)}, "every job's end is on record"
+        assert runbook(state, "report", "verify").returncode == 0
+        assert await restored(state) == backed_up(state)
 
 
 def test_it_ends_with_the_reports_path_and_exit_0(passed) -> None:  # type: ignore[no-untyped-def]
@@ -104,29 +134,7 @@ def test_no_secret_is_in_any_file_the_run_leaves(passed) -> None:  # type: ignor
     assert not [c for c in canaries if c in told]
 
 
-def test_killed_in_the_middle_of_four_steps_and_resumed(tmp_path: Path) -> None:
-    """SIGKILL in OpenTofu, unpacking, compose and restore: it ends as if nothing had happened."""
-    moments = [
-        event(JobStarted, step="deploy"),
-        event(ActStarted, step="unpack"),
-        event(JobStarted, step="couchdb"),
-        lambda found: any(
-            isinstance(r.event, Noted) and r.event.step == "restore" and r.event.data.get("kind") == "restore"
-            for r in found
-        ),
-    ]
-    with state_of(tmp_path) as state:
-        words = RUN
-        for moment in moments:
-            kill_when(start(state, *words), state, moment)
-            words = ("resume", "--yes")
-        done = runbook(state, "resume", "--yes")
-        assert done.returncode == 0, done.stderr[-4000:]
-        found = [record.event for record in records(state)]
-        assert isinstance(found[-1], RunEnded) and found[-1].verdict == "passed"
-        assert len([e for e in found if isinstance(e, RunResumed)]) == 4
-        jobs = {e.job for e in found if isinstance(e, JobStarted)}
-        assert jobs == {e.job for e in found if isinstance(e, JobEnded)}, "every job's end is on record"
-        assert runbook(state, "report", "verify").returncode == 0
-        counts = last_document_counts(state)
-        assert sum(counts.values()) > 4000, counts
+async def test_the_databases_are_as_in_the_backup(passed) -> None:  # type: ignore[no-untyped-def]
+    """Asked without the program: every id, revision and content."""
+    state, _ = passed
+    assert await restored(state) == backed_up(state)

@@ -1,0 +1,41 @@
+"""The app in a process of its own, which a test can kill: ``python -m tests.lab.appdriver STATE``.
+
+It starts the guide on the practice lab, or goes on with the run that is there, and presses Enter at
+every question until the run has ended. Its exit status is the app's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from runbook.workbench import Workbench
+from tests.lab.runs import LIMIT
+from tests.tui.screen import seen, until
+from tui.app import RunbookApp
+
+GUIDE = "full-system-restore"
+
+
+async def drive(state: Path) -> int:
+    bench = Workbench(state)
+    going_on = bool(bench.runs())
+    app = RunbookApp(bench) if going_on else RunbookApp(bench, GUIDE, "practice")
+    async with app.run_test(size=(80, 24)) as pilot:
+        if going_on:
+            await until(pilot, "unfinished")
+            await pilot.press("down", "enter")  # the unfinished run stands below the guide
+        end = time.monotonic() + LIMIT
+        while "The run has ended" not in (now := seen(pilot)):
+            if time.monotonic() > end:
+                raise TimeoutError(now)
+            if "your answer is needed" in now:
+                await pilot.press("enter")
+            await pilot.pause(0.1)
+    return app.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(drive(Path(sys.argv[1]))))
