@@ -13,7 +13,7 @@ demo: $(VENV)/run
 	  $(BIN)/runbook tui full-system-restore --mode practice; \
 	else \
 	  $(BIN)/runbook run full-system-restore --mode practice --yes </dev/null; \
-	  status=$$?; $(BIN)/runbook lab down >/dev/null 2>&1; exit $$status; \
+	  status=$$?; [ $$status = 2 ] || $(BIN)/runbook lab down >&2; exit $$status; \
 	fi
 
 test: $(VENV)/dev

@@ -40,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a sign shows "?"
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    args = _parser().parse_args(argv)
+    args, rest = _parser().parse_known_args(argv)
+    if rest and args.command is not _lab:  # the lab has a parser of its own
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
     command: Command = args.command
     try:
         code = command(args)
@@ -149,9 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--out")
     report.set_defaults(command=_report)
 
-    lab = words.add_parser("lab", help="the practice lab by hand", add_help=False)
-    lab.add_argument("rest", nargs=argparse.REMAINDER)
-    lab.set_defaults(command=_lab)
+    words.add_parser("lab", help="the practice lab by hand", add_help=False).set_defaults(command=_lab)
     return parser
 
 
@@ -205,7 +206,13 @@ def _site_init(args: argparse.Namespace) -> int:
 
 
 def _site_check(args: argparse.Namespace) -> int:
-    print(f"{_workbench(args).settings().name}: all well")
+    from runbook import siteinit
+
+    found = _workbench(args).settings()
+    print(f"{found.name}: the settings are well-formed")
+    if found.platform.domain == siteinit.EXAMPLE_DOMAIN:
+        raise UseError("platform.domain is still the example's.", next="Set the domain your learners use.")
+    print("Next, whether what they name is there: runbook check site.ready", file=sys.stderr)
     return EXIT_OK
 
 

@@ -18,7 +18,8 @@ from runbook.errors import UseError
 from runbook.siteforms import RULES
 from runbook.tomltext import quote, value
 
-_EXAMPLE = "openedx.example.org"
+#: what a first file holds until somebody sets it
+EXAMPLE_DOMAIN = "openedx.example.org"
 _LARGEST = 1_000_000
 
 
@@ -185,7 +186,7 @@ rpo = {quote(site.Objectives().rpo)}  # how old the newest backup may be
 # backup_internal = "10.0.1.100"
 
 [platform]
-{line("platform.domain", known.domain, _EXAMPLE, hint="the domain learners use")}
+{line("platform.domain", known.domain, EXAMPLE_DOMAIN, hint="the domain learners use")}
 # folder = "openedx-ha"  # on each VM, below home
 
 [tofu]

@@ -11,6 +11,7 @@ from typing import Any
 
 from runbook.errors import EXIT_OK, EXIT_USE
 from runbook.lab import control
+from runbook.runs import runs
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +21,8 @@ def parser() -> argparse.ArgumentParser:
     up = verbs.add_parser("up", help="start the lab, unless it runs")
     up.add_argument("--fresh", action="store_true", help="end a running lab first, with all it holds")
     up.add_argument("--tofu", default="", help='"stand-in": leave a real tofu or terraform alone')
-    verbs.add_parser("down", help="end the lab and remove all of it")
+    down = verbs.add_parser("down", help="end the lab and remove all of it")
+    down.add_argument("--force", action="store_true", help="also while a run is open on it")
     verbs.add_parser("status", help="what runs in it")
     breaking = verbs.add_parser("break", help="break something on purpose")
     breaking.add_argument("fault", nargs="?", default="")
@@ -46,6 +48,12 @@ async def _run(options: argparse.Namespace, state: Path) -> int:
         facts = {"id": info.id, "pid": info.pid, "site": str(control.site_file(state)), "tofu": info.tofu}
         _print(options, facts, f"The practice lab {info.id} runs. Its site: {facts['site']}")
     elif options.verb == "down":
+        busy = [run.id for run in runs(state) if run.mode == "practice" and run.status == "running"]
+        if busy and not options.force:
+            raise control.LabError(
+                f"Run {busy[0]} is open on the practice lab.",
+                next="End it first, or: runbook lab down --force",
+            )
         ended = await control.down(state)
         _print(
             options, {"ended": ended}, "The practice lab is gone." if ended else "There was no practice lab."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,6 +37,7 @@ async def looked(error: RunbookError) -> tuple[int, Any]:
 
     host = ScriptedHost("vm1")
     looker: Any = SimpleNamespace(
+        limit=asyncio.timeout,
         catalog=SimpleNamespace(check=lambda name: Check(name, "a title", "step", ask)),
         hosts=FakeHosts(host),
         clock=Moves(),
