@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import yaml
+from msgspec.structs import replace
 from tabulate import tabulate
 
-from runbook import dotenv, units
+from runbook import adapt, compose, dotenv, units
 from runbook.check import Finding, check
 from runbook.context import Look
 from runbook.couch import cluster, connect
@@ -166,10 +168,11 @@ async def contents_match(look: Look, bodies: str = "sample") -> Finding:
         headers=("database", "expected", "actual", "missing", "extra", "other rev.", "contents", "differing"),
     )
     problems = [f"{one.database}: {one.words()}" for one in compared if not one.same]
-    good = (
-        f"{sum(one.actual for one in compared)} documents in {len(compared)} databases, all as in the backup"
-    )
-    return _finding(look, problems, expected, good, table)
+    documents = sum(one.actual for one in compared)
+    good = f"{documents} documents in {len(compared)} databases, ids and revisions as in the backup"
+    finding = _finding(look, problems, expected, good, table)
+    read, all_ = sum(one.bodies for one in compared), sum(one.expected for one in compared)
+    return replace(finding, observed=f"{finding.observed}; contents of {read} of {all_} compared")
 
 
 @check("All copies of every shard are equal")
@@ -243,21 +246,25 @@ def _different(found: Iterable[_Settings], keys: Iterable[str]) -> list[str]:
 
 async def _read(look: Look, machine: Machine) -> _Settings:
     host = await look.hosts.open(machine.name)
-    folder = look.output("compose_dir") or f"{look.site.platform.folder}/docker"
+    try:
+        folder, files = await compose.find_files(dataclasses.replace(look, host=host))
+    except CouldNotLook as error:  # no compose file there: that is an answer to this question
+        return _Settings(machine.name, (error.what,), {})
+    override = files[1] if len(files) > 1 else adapt.OVERRIDE
     texts, problems = {}, []
-    for name in (".env", "docker-compose.override.yml", "runbook-couchdb.ini"):
+    for name in (".env", override, adapt.INI):
         data = await host.read_bytes(f"{folder}/{name}")
         if data is None:
             problems.append(f"{machine.name} has no {folder}/{name}")
         texts[name] = (data or b"").decode("utf-8", "replace")
     env = dotenv.parse(texts[".env"])
-    environment = _environment(texts["docker-compose.override.yml"])
-    sections = _ini(texts["runbook-couchdb.ini"])
+    environment = _environment(texts[override])
+    sections = _ini(texts[adapt.INI])
     if environment is None or sections is None:
         problems.append(f"{machine.name}: the override or CouchDB's settings file cannot be read")
     environment, sections = environment or {}, sections or {}
     # the image makes the name couchdb@$NODENAME
-    if texts["docker-compose.override.yml"] and environment.get("NODENAME") != machine.internal:
+    if texts[override] and environment.get("NODENAME") != machine.internal:
         has = environment.get("NODENAME", "none")
         problems.append(f"{machine.name} has NODENAME {has}, not {machine.internal}")
     value = environment.get("COUCHDB_ERLANG_COOKIE", "")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -196,6 +197,9 @@ async def test_create_restore_and_the_checks_after_them(more):
         assert after.satisfied and after.outputs == outcome.outputs
         found = await checks.contents_match(look(nodes, **more), bodies="all")
         assert found.verdict == "pass" and "openedx_1" in found.evidence
+        assert found.observed.endswith("; contents of 32 of 32 compared")
+        ids_only = await checks.contents_match(look(nodes, **more), bodies="none")
+        assert ids_only.verdict == "pass" and ids_only.observed.endswith("; contents of 0 of 32 compared")
         assert (await checks.copies_equal(look(nodes, **more))).verdict == "pass"
         with clients(nodes[:1]) as (one,):
             assert one.get("_replicator").body["doc_count"] <= 1
@@ -342,12 +346,14 @@ admin = -pbkdf2-aa,b,10
 """
 
 
-def adapted(cookies=("c00kie-jar",) * 3, inis=(INI,) * 3, names=ADDRESSES):
+def adapted(
+    cookies=("c00kie-jar",) * 3, inis=(INI,) * 3, names=ADDRESSES, override="docker-compose.override.yml"
+):
     made = []
     for number in range(3):
-        host = ScriptedHost(f"vm{number + 1}")
+        host = ScriptedHost(f"vm{number + 1}").on("ls -1A --", f"docker-compose.yml\n{override}\n")
         host.files["openedx-ha/docker/.env"] = f"COUCHDB_COOKIE='{cookies[number]}'\nA=b\n".encode()
-        host.files["openedx-ha/docker/docker-compose.override.yml"] = (
+        host.files[f"openedx-ha/docker/{override}"] = (
             "services:\n  couchdb:\n    environment:\n"
             f"      NODENAME: {names[number]}\n      COUCHDB_ERLANG_COOKIE: ${{COUCHDB_COOKIE}}\n"
         ).encode()
@@ -389,6 +395,19 @@ async def test_settings_that_would_not_work(here, said):
 
 
 async def test_settings_that_are_not_there():
-    here = make_look(ScriptedHost("vm1"))
+    here = make_look(ScriptedHost("vm1").on("ls -1A --", "docker-compose.yml\n"))
     found = await checks.settings_adapted(here)
     assert found.verdict == "fail" and "vm1 has no openedx-ha/docker/.env" in found.observed + found.evidence
+    nothing = make_look(ScriptedHost("vm1").on("ls -1A --", 2))
+    found = await checks.settings_adapted(nothing)
+    assert found.verdict == "fail" and "vm1: no compose file" in found.observed
+
+
+async def test_settings_are_read_where_they_were_written():
+    """An override under compose's other name; a compose file at the top, with nothing saved."""
+    here = adapted(override="docker-compose.override.yaml")
+    assert (await checks.settings_adapted(here)).verdict == "pass"
+    for host in here.hosts.by_name.values():
+        host.on("ls -1A -- openedx-ha/docker", 2)
+        host.files = {path.replace("/docker/", "/"): data for path, data in host.files.items()}
+    assert (await checks.settings_adapted(replace(here, saved={}))).verdict == "pass"
