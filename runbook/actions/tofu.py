@@ -82,7 +82,7 @@ class Apply:
         return Plan(
             summary=_counted(planned),
             items=(f"with {shop.program.version} in {shop.folder}{_stand_in(shop)}", *_items(planned)),
-            changes="changes cloud machines, which cost money" if planned.changes else "",
+            changes=_changes(look) if planned.changes else "",
             danger=danger,
             data={
                 "digest": planned.digest,
@@ -247,7 +247,7 @@ async def _apply(context: Context, shop: Workshop, plan: Plan) -> None:
         raise
     finally:
         watching.cancel()
-    said = events.read_bytes() if events.is_file() else b""
+    said = b"" if done.ok else await asyncio.to_thread(_content, events)
     tofu.forget_plans(context.run_dir)
     if not done.ok:
         raise _apply_failed(Completed(done.exit_status, said or done.stdout, b""))
@@ -255,14 +255,40 @@ async def _apply(context: Context, shop: Workshop, plan: Plan) -> None:
 
 async def _watch(context: Context, events: Path, total: int) -> None:
     """Progress, as far as OpenTofu tells of it."""
-    shown = (-1, "")
+    following, through, doing, shown = Following(events), 0, "OpenTofu apply", (-1, "")
     while True:
-        raw = await asyncio.to_thread(lambda: events.read_bytes() if events.is_file() else b"")
-        state = tofuplan.progress(tofuplan.events(raw))
-        if state != shown:
-            shown = state
-            context.voice.progress(state[1] or "OpenTofu apply", state[0], total, "resources")
+        more, last = tofuplan.progress(await asyncio.to_thread(following.news))
+        through, doing = through + more, last or doing
+        if (through, doing) != shown:
+            shown = (through, doing)
+            context.voice.progress(doing, through, total, "resources")
         await asyncio.sleep(0.5)
+
+
+class Following:
+    """A file of events that grows: each look reads and parses only what came since the last one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset = path, 0
+
+    def news(self) -> list[dict[str, Any]]:
+        """The events whose lines are complete by now and were not seen before. Blocking."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                raw = file.read()
+        except FileNotFoundError:
+            return []
+        whole = raw[: raw.rfind(b"\n") + 1]  # a line that is being written is read at the next look
+        self.offset += len(whole)
+        return tofuplan.events(whole)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _apply_failed(done: Completed) -> RunbookError:
@@ -275,3 +301,9 @@ def _apply_failed(done: Completed) -> RunbookError:
         )
     changed = f"{through} resources were done and stay; what failed is marked tainted and made anew."
     return tofu.failed("apply", done, changed if through else "It tells of nothing that was finished.")
+
+
+def _changes(look: Look) -> str:
+    if look.mode == "practice":
+        return "changes the practice lab's machines"
+    return "changes cloud machines, which cost money"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook import tofu, tofujob, tofuplan
-from runbook.actions.tofu import Apply, ApplyParams
+from runbook.actions.tofu import Apply, ApplyParams, Following, _watch
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.site import Tofu
-from tests.unit.doubles import machine, make_look, make_site
+from tests.unit.doubles import machine, make_context, make_look, make_site
 from tests.unit.here import Here
 
 LOCKED = """Error: Error acquiring the state lock
@@ -158,6 +160,48 @@ def test_progress_counts_what_is_through() -> None:
         {"type": "apply_errored", "@message": "b: no"},
     ]
     assert tofuplan.progress(seen) == (2, "a: done")
+
+
+def test_events_are_followed_from_where_the_last_look_ended(tmp_path: Path) -> None:
+    file = tmp_path / "events"
+    following = Following(file)
+    assert following.news() == []
+    lines = [json.dumps({"@message": str(n), "type": "apply_complete"}) + "\n" for n in range(3)]
+    with file.open("a") as out:
+        out.write(lines[0] + lines[1][:7])
+        out.flush()
+        assert [event["@message"] for event in following.news()] == ["0"]
+        assert following.news() == []
+        out.write(lines[1][7:] + "no event\n" + lines[2])
+        out.flush()
+    assert [event["@message"] for event in following.news()] == ["1", "2"]
+    assert following.offset == file.stat().st_size and following.news() == []
+
+
+async def test_progress_adds_up_and_nothing_is_read_on_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, threads = tmp_path / "events", set()
+    news = Following.news
+
+    def watched(self: Following) -> list[dict[str, Any]]:
+        threads.add(threading.get_ident())
+        return news(self)
+
+    monkeypatch.setattr(Following, "news", watched)
+    context = make_context(Here("operator", tmp_path))
+    watching = asyncio.create_task(_watch(context, file, 2))
+    try:
+        for name in ("a", "b"):
+            with file.open("a") as out:
+                out.write(json.dumps({"@message": f"{name}: done", "type": "apply_complete"}) + "\n")
+            async with asyncio.timeout(10):
+                while not any(what == f"{name}: done" for what, *_ in context.voice.progressed):
+                    await asyncio.sleep(0.02)
+    finally:
+        watching.cancel()
+    assert context.voice.progressed[-1] == ("b: done", 2, 2, "resources")
+    assert threads and threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize(
