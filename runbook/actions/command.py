@@ -85,6 +85,11 @@ class Command:
             raise OutcomeUnknown(
                 where, f"The connection to {where} was lost; outcome unknown.", next="Look before repeating."
             )
+        if problem := _never_ran(params.argv[0], done):
+            raise ActionFailed(
+                f"The program {params.argv[0]} {problem} on {where}; nothing was run.",
+                next="Install it there, or correct the step's argv (it is looked for in PATH and cwd).",
+            )
         if not done.ok:
             raise ActionFailed(
                 f"{where}: {shlex.join(params.argv)} ended with {_status(done)}: {last_words(done)}",
@@ -130,6 +135,15 @@ async def _converse(context: Context, params: CommandParams) -> Completed:
             f"{params.argv[0]} seems to wait for an answer: {line}", parse_duration(params.limit)
         ),
     )
+
+
+def _never_ran(program: str, done: Completed) -> str:
+    """Why the program could not be started; empty when it ran, however it ended."""
+    problem = {126: "cannot be executed", 127: "was not found"}.get(done.exit_status or 0, "")
+    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
+    # a program that ran may end so too: only the job's own shell, and nothing else, must have spoken
+    own = [line for line in lines if line.startswith("job: ") and f"{program}: " in line]
+    return problem if lines and own == lines else ""
 
 
 def _status(done: Completed) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from runbook.actions.command import Command, CommandParams, Expect
 from runbook.errors import ActionFailed, OutcomeUnknown
+from runbook.hosts import jobscripts
 from runbook.hosts.base import Completed
 from runbook.secrets import Secret
 from tests.unit.doubles import FakeVoice, ScriptedHost, make_context, make_look
@@ -40,6 +41,50 @@ async def test_a_failure_says_the_last_words() -> None:
     host = ScriptedHost("vm1").on("make", Completed(2, b"one\n", b"two\nno rule\n"))
     with pytest.raises(ActionFailed, match=r"vm1: make it ended with exit status 2: .*no rule"):
         await run(CommandParams(argv=["make", "it"]), host)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "words"),
+    [
+        (127, "job: 59: exec: /no/such: not found\n", "/no/such was not found"),  # dash
+        (127, "job: line 59: exec: /no/such: not found\n", "/no/such was not found"),  # bash, by name
+        (
+            127,
+            "job: line 59: /no/such: No such file or directory\n"
+            "job: line 59: exec: /no/such: cannot execute: No such file or directory\n",
+            "/no/such was not found",
+        ),
+        (126, "job: 59: exec: /no/such: Permission denied\n", "/no/such cannot be executed"),
+    ],
+)
+async def test_a_program_that_is_not_there(status: int, said: str, words: str) -> None:
+    host = ScriptedHost("vm1").on("/no/such", Completed(status, said.encode(), b""))
+    with pytest.raises(ActionFailed) as caught:
+        await run(CommandParams(argv=["/no/such", "x"]), host)
+    assert caught.value.what == f"The program {words} on vm1; nothing was run."
+
+
+class Jobs(FakeVoice):
+    """Runs a job by the real runner, under this system's sh."""
+
+    async def job(self, argv: list[str], *, cwd: str | None = None, **_: object) -> Completed:  # type: ignore[override]
+        folder = self.host.at("job")
+        folder.mkdir()
+        runner = ["sh", "-c", 'exec 3>&-; exec "$@"', "sh", "sh", "-c", jobscripts.RUNNER]
+        done = await self.host.run([*runner, "job", str(folder), "077", cwd or ".", *argv])
+        return Completed(int((folder / "rc").read_text()), done.stdout + done.stderr, b"")
+
+
+async def test_this_systems_shell_says_it_in_a_known_way(tmp_path: Path) -> None:
+    host = Here("vm1", tmp_path)
+    with pytest.raises(ActionFailed, match="The program no-such-program was not found on vm1; nothing was"):
+        await run(CommandParams(argv=["no-such-program"]), host, voice=Jobs(host))
+
+
+async def test_a_program_that_ran_may_end_with_127_too() -> None:
+    host = ScriptedHost("vm1").on("sh", Completed(127, b"begun\nsh: 1: nosuch: not found\n", b""))
+    with pytest.raises(ActionFailed, match=r"ended with exit status 127: begun / sh: 1: nosuch"):
+        await run(CommandParams(argv=["sh", "-c", "echo begun; nosuch"]), host)
 
 
 async def test_a_lost_connection_is_not_a_failure() -> None:
