@@ -92,7 +92,8 @@ SERVICES: _Table = (
     (
         r"(?i)can't set (?:long|short) node name|invalid node name",
         "Erlang refuses the node name.",
-        "NODENAME must be name@address with an address of this machine's network.",
+        "NODENAME must be this VM's bare internal address: the image itself puts couchdb@ before it. (The"
+        " step that adapts the configuration writes it.)",
     ),
     (
         r"(?i)no space left on device|\benospc\b",

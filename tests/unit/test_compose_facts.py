@@ -63,6 +63,11 @@ def test_trouble(case: dict[str, Any]) -> None:
     assert found and case["what"] in found.what and case["next"] in found.next
 
 
+def test_the_node_name_is_the_bare_address() -> None:
+    found = troubles.explain("Can't set long node name!\nPlease check", troubles.SERVICES)
+    assert found and "bare internal address" in found.next and "name@address" not in found.next
+
+
 def test_nothing_is_explained_that_is_not_known() -> None:
     assert troubles.explain("couchdb is up-to-date") is None
 
