@@ -106,9 +106,7 @@ def _list(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-async def _project(
-    look: Look, services: str, exclude: str
-) -> tuple[compose.Project, tuple[str, ...], str]:
+async def _project(look: Look, services: str, exclude: str) -> tuple[compose.Project, tuple[str, ...], str]:
     """The project, the services asked about, and a remark when Watchtower is at work."""
     project = await compose.find_project(look)
     known = await project.services(look.host)
