@@ -6,14 +6,19 @@ import asyncio
 import threading
 from pathlib import Path
 
-from runbook.backup import choice, freeze, layout
+from runbook.backup import choice, freeze, layout, sums
 from runbook.backup.verify import verify
 from runbook.check import Finding, check
 from runbook.context import Look
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.events import Verdict
+from runbook.hosts.localfiles import first_difference
 from runbook.units import parse_duration
 
+WHICH = (
+    "backup.verified tells whether the copy on this PC is whole. Move the wrong one away and try the step "
+    "again: it is copied anew."
+)
 ANOTHER = "to use another backup, stop this run and start one with: runbook run GUIDE --backup ID"
 
 
@@ -75,13 +80,14 @@ async def schedule_running(look: Look) -> Finding:
 
 @check("The chosen backup is pinned", on="backup")
 async def pinned(look: Look) -> Finding:
-    """The chosen backup lies under ``pinned/`` with every file of the copy on this PC."""
+    """The chosen backup lies under ``pinned/``, and every file of it on this PC too, with the same
+    SHA-256: each side is read to its end, which takes minutes for a large backup."""
     lease = await freeze.read_lease(look, look.host)
     own = lease if lease and lease.run == look.run_dir.name else None
     id = look.output("backup_id") or (own.backup if own else "")
     path = look.output("backup_path") or (own.path if own else "")
     where = look.output("backup_remote") or (own.pinned if own else "")
-    expected = "the chosen backup below pinned/, the same as on this PC"
+    expected = "the chosen backup below pinned/, every file of it with the same SHA-256 on this PC"
     if not id or not path:
         return _found(look, verdict="fail", expected=expected, observed="no backup was chosen in this run")
     local = await asyncio.to_thread(layout.describe_local, Path(path), look.site.backup.databases)
@@ -95,14 +101,26 @@ async def pinned(look: Look) -> Finding:
     if there is None:
         return _found(look, verdict="fail", expected=expected, observed=f"{where} is gone")
     problems = [*there.problems, *local.problems]
-    if not freeze.same_files(there.files, local.files):
-        problems.append(f"{path} on this PC has not the same files as {where}")
+    if not problems:  # the reading is not worth its time otherwise
+        pinned_sums, own_sums = await sums.both(look.host, where, Path(path))
+        shared = {name: own_sums[name] for name in own_sums if name in pinned_sums}
+        if difference := first_difference(pinned_sums, shared):
+            problems += [f"{path} on this PC is not the same as {where}: {difference}", WHICH]
     if problems:
         return _found(
             look, verdict="fail", expected=expected, observed=problems[0], evidence="\n".join(problems)
         )
-    observed = f"{id}: {len(there.files)} files as {where} and as {path}"
-    return _found(look, verdict="pass", expected=expected, observed=observed)
+    more = sorted(own_sums.keys() - shared.keys())
+    observed = f"{id}: {len(shared)} files with the same SHA-256 as {where} and as {path}"
+    if more:
+        observed += f"; {len(more)} more on this PC alone"
+    return _found(
+        look,
+        verdict="warn" if more else "pass",
+        expected=expected,
+        observed=observed,
+        evidence="\n".join(f"on this PC alone: {name!r}" for name in more[:20]),
+    )
 
 
 @check("The chosen backup is whole", on="once")

@@ -40,7 +40,7 @@ class Freeze:
             return Probe(satisfied=False, summary=f"backup {lease.backup} is no longer whole in both places")
         return Probe(
             satisfied=True,
-            summary=f"schedule stopped, backup {lease.backup} pinned and on this PC",
+            summary=f"schedule stopped, backup {lease.backup} pinned and on this PC (by names and sizes)",
             evidence=f"pinned as {lease.pinned}\non this PC as {lease.path}",
             outputs=dict(zip(OUTPUTS, (lease.backup, lease.path, lease.pinned), strict=True)),
         )

@@ -167,5 +167,6 @@ async def pin(context: Context, host: Host, source: str, id: str) -> str:
 
 
 def same_files(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
-    """Has ``other`` every file of ``one``, with its size? (It may hold more.)"""
+    """Has ``other`` every file of ``one``, with its size? (It may hold more.) Quick, and says nothing
+    about their content: sums.both() compares that."""
     return bool(one) and all(other.get(name) == size for name, size in one.items())

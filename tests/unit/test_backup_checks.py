@@ -9,8 +9,10 @@ import pytest
 from checks import backup, site, tofu
 from runbook.action import NoParams
 from runbook.actions.backup import Unfreeze
+from runbook.backup import sums
 from runbook.backup.verify import verify
-from runbook.errors import SecretError
+from runbook.errors import CouldNotLook, SecretError
+from runbook.hosts.base import Completed
 from runbook.secrets import Secret
 from runbook.site import Backup, Contact, Machines, SecretRef, Tofu
 from tests.unit.backups import dump, make_backup
@@ -53,6 +55,39 @@ async def test_a_pin_that_lost_a_file(world: World) -> None:
     (world.root / "pinned/20261101/node-10.0.1.10/_users.json").unlink()
     found = await backup.pinned(world.look())
     assert found.verdict == "fail" and "lacks _users" in found.evidence
+
+
+async def test_a_pin_of_the_same_size_but_other_content(world: World) -> None:
+    await world.freeze()
+    ours = world.pc / "20261101/node-10.0.1.10/_users.json"
+    ours.write_bytes(ours.read_bytes().replace(b"_users-a", b"_users-z"))
+    found = await backup.pinned(world.look())
+    assert found.verdict == "fail" and "'node-10.0.1.10/_users.json' differs" in found.observed
+    assert "Move the wrong one away" in found.evidence
+
+
+async def test_what_is_on_this_pc_alone_is_said(world: World) -> None:
+    await world.freeze()
+    assert "files with the same SHA-256" in (await backup.pinned(world.look())).observed
+    (world.pc / "20261101/node-10.0.1.10/no\nte").write_text("x")
+    found = await backup.pinned(world.look())
+    assert found.verdict == "warn" and found.observed.endswith("; 1 more on this PC alone")
+    ours = world.pc / "20261101/node-10.0.1.10/_users.json"
+    ours.unlink()
+    found = await backup.pinned(world.look())
+    assert found.verdict == "fail"
+
+
+async def test_a_pin_that_cannot_be_read_is_unknown(world: World) -> None:
+    await world.freeze()
+    world.host.program("sha256sum", "echo 'sha256sum: x: Input/output error' >&2; exit 1")
+    with pytest.raises(CouldNotLook, match=r"backup cannot be hashed: .*Input/output error"):
+        await backup.pinned(world.look())
+
+
+def test_names_are_taken_as_they_are(tmp_path: Path) -> None:
+    raw = b"".join(b"%064d  /b/%s\0" % (n, name) for n, name in enumerate([b"a", b"x\n\\y", b"\xff"]))
+    assert list(sums.parse(Completed(0, raw, b""), "/b")) == ["a", "x\n\\y", "\udcff"]
 
 
 def test_verify_reads_everything(tmp_path: Path) -> None:
