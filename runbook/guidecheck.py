@@ -91,6 +91,10 @@ class _StepCheck:
         name = self.step.action
         if not name:
             return
+        if not any(call.required for call in self.step.after):
+            # the verdict comes from the world: without a check only an exit status would be left
+            only = " that is required" if self.step.after else ""
+            self.wrong(f"a step with an action needs at least one check after it{only}", "action")
         try:
             action = self.catalog.action(name)
         except KeyError:

@@ -62,6 +62,7 @@ title = "T"
 ```toml step
 id = "freeze"
 action = "backup.freeze"
+after = ["hosts.takes_all"]
 save = ["backup_id"]
 ```
 
@@ -70,6 +71,7 @@ save = ["backup_id"]
 ```toml step
 id = "deploy"
 action = "tofu.apply"
+after = ["hosts.takes_all"]
 save = ["*"]
 ```
 
@@ -80,10 +82,12 @@ id = "it"
 """
 
 
-def told(step: str) -> list[str]:
-    """The problems of a step after two others, each as ``line in the step: text``."""
-    text = EARLIER + step + "\n```\n"
-    start = EARLIER.count("\n")
+def told(step: str, *, checked: bool = True) -> list[str]:
+    """The problems of a step after two others, each as ``line in the step: text``. ``checked``: it gets
+    a check after it, unless it has some."""
+    above = EARLIER + ('after = ["hosts.takes_all"]\n' if checked and "after" not in step else "")
+    text = above + step + "\n```\n"
+    start = above.count("\n")
     return [f"{line - start}: {text}" for _, line, text in check(parse(text), Catalog())]
 
 
@@ -157,6 +161,27 @@ def test_wrong_names_and_arguments(step: str, line: int, words: str) -> None:
     assert problem.startswith(f"{line}: ") and words in problem
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("", "a step with an action needs at least one check after it"),
+        ('before = ["hosts.takes_all"]', "a step with an action needs at least one check after it"),
+        ("after = []", "a step with an action needs at least one check after it"),
+        (
+            'after = ["hosts.takes_all(required=False)"]',
+            "a step with an action needs at least one check after it that is required",
+        ),
+    ],
+)
+def test_an_action_that_no_check_would_judge(more: str, words: str) -> None:
+    assert told(f'action = "backup.freeze"\n{more}', checked=False) == [f"1: {words}"]
+
+
+def test_a_step_without_an_action_may_have_checks_of_either_kind() -> None:
+    assert not told('before = ["hosts.takes_all"]', checked=False)
+    assert not told('after = ["hosts.takes_all(required=False)"]')
+
+
 def test_a_departure_without_its_reason(tmp_path: Path) -> None:
     box = "> **Departs from the original.**\n> *The original says:* x\n> *We do:* y\n"
     text = EARLIER + 'after = ["hosts.takes_all"]\n```\n\n' + box
@@ -167,7 +192,7 @@ def test_a_departure_without_its_reason(tmp_path: Path) -> None:
 
 def test_a_file_is_told_all_at_once(tmp_path: Path) -> None:
     path = tmp_path / "g.md"
-    path.write_text(EARLIER + 'action = "compose.upp"\ntimeout = "soon"\n```\n')
+    path.write_text(EARLIER + 'action = "compose.upp"\nafter = ["hosts.takes_all"]\ntimeout = "soon"\n```\n')
     assert [text.split(":")[0] for _, _, text in check_file(path, Catalog())] == [
         "unknown action 'compose.upp'; did you mean compose.up?",
         "timeout",
