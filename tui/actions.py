@@ -68,6 +68,7 @@ KEYS = (
     Key("shell", "s", "shell", "shell", "A shell on a machine; exit brings you back. The run goes on."),
     Key("report", "r", "report", "report", "The report as it stands now."),
     Key("save", "w", "save", "write files", "Write the report into the run's folder.", "report", 10),
+    Key("back", "escape", "app.leave", "back", "Close the report.", "report", 5),
     Key("contact", "e,f5", "app.contact", "emergency", "The emergency contacts.", "everywhere", 80),
     Key("help", "question_mark,f1", "app.help", "help", "This list.", "everywhere", 90),
     Key(

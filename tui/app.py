@@ -28,6 +28,7 @@ class RunbookApp(App[None]):
     CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "runbook"
     ENABLE_COMMAND_PALETTE = False
+    NOTIFICATION_TIMEOUT = 2
     BINDINGS = actions.bindings("everywhere")
 
     def __init__(
@@ -47,6 +48,7 @@ class RunbookApp(App[None]):
         self._made_from = bench
         self._bench: Bench | None = None if callable(bench) else bench
         self._wanted = (guide, mode)
+        self._left = ""
         self.home = Home()
 
     @property
@@ -69,7 +71,7 @@ class RunbookApp(App[None]):
             return load(self._bench)
 
         try:
-            self.home.show(await asyncio.to_thread(read))
+            self.home.show(await asyncio.to_thread(read), self._left)
         except Exception as error:
             self.failed(error)
             return
@@ -125,6 +127,7 @@ class RunbookApp(App[None]):
         from tui.screens.run import RunScreen
 
         working.dismiss()
+        self._left = run.id
         screen = RunScreen(self.bench, run, self.clock)
         await self.push_screen(screen, self._run_left)
 

@@ -48,12 +48,39 @@ class View:
         return self.question is not None and self.question.step == self.step.id
 
     @property
+    def earlier(self) -> bool:
+        """The run goes on here, and what is known is still of an attempt before that."""
+        attempt, resumed = self.attempt, self.state.resumed
+        if attempt is None or not resumed or self.state.ended or self.state.current != self.step.id:
+            return False
+        begun_before = max(attempt.started_at, self.known.ended_at) < resumed[-1][0]
+        return begun_before and self.known.status in ("running", "failed")
+
+    @property
     def mark(self) -> Mark:
-        return STEP["asking"] if self.asked else STEP[self.known.status]
+        if self.asked:
+            return STEP["asking"]
+        return Mark("▶", "looking", "accent") if self.earlier else STEP[self.known.status]
 
     @property
     def seconds(self) -> float:
-        return seconds_between(self.known.started_at, self.known.ended_at or self.now)
+        """Since the step began, what a person took to answer left out."""
+        whole = seconds_between(self.known.started_at, self.known.ended_at or self.now)
+        waited = (
+            seconds_between(question.asked_at, question.answered_at or self.now)
+            for question in self.state.questions.values()
+            if question.asked.step == self.step.id and not question.void
+        )
+        return max(whole - sum(waited), 0.0)
+
+    @property
+    def acted(self) -> bool:
+        """What the step is for may hold now: something was done, or there is nothing to do."""
+        if not self.step.action:
+            return True
+        attempts = self.known.attempts
+        begun = any(host.started_at for attempt in attempts for host in attempt.hosts.values())
+        return begun or any(check.phase == "after" for attempt in attempts for check in attempt.checks)
 
 
 def draw(view: View, paper: Paper) -> None:
@@ -66,6 +93,8 @@ def draw(view: View, paper: Paper) -> None:
         return
     if not view.asked:
         paper.text(prose.first_paragraph(view.step.prose), tone("muted"))
+    if view.earlier:
+        paper.heading("Earlier attempt", "before the run was resumed; it is looked at again now")
     _outcome(view, paper)
     kind = view.question.kind if view.asked and view.question else ""
     if kind in ("failed", "text"):
@@ -119,7 +148,7 @@ def _outcome(view: View, paper: Paper) -> None:
         return
     by = f" (by {ended.by})" if ended.by else ""
     paper.blank()
-    paper.mark(view.mark, f"{ended.reason}{by}")
+    paper.mark(STEP[view.known.status], f"{ended.reason}{by}")
 
 
 def _hosts(view: View, paper: Paper, attempt: AttemptState) -> None:
@@ -129,14 +158,14 @@ def _hosts(view: View, paper: Paper, attempt: AttemptState) -> None:
         return
     paper.heading("Machines")
     names = [host.name for host in hosts]
-    pad = max((len(name) for name in [*names, *view.signs]), default=0)
+    pad = max((len(where(name)) for name in [*names, *view.signs]), default=0)
     for host in hosts:
         _host(view, paper, host, pad)
     for name, sign in view.signs.items():
         if name not in names and view.step.id == sign.live.step:
-            paper.mark(HOST["running"], f"{name:<{pad}}  {sign_text(sign, view.monotonic)}", 2)
+            paper.mark(HOST["running"], f"{where(name):<{pad}}  {sign_text(sign, view.monotonic)}", 2)
     for name, cancel in cancels.items():
-        paper.mark(GONE[cancel.gone], f"on {name} after the cancel. {cancel.detail}", 2)
+        paper.mark(GONE[cancel.gone], f"on {where(name)} after the cancel. {cancel.detail}", 2)
 
 
 def _host(view: View, paper: Paper, host: HostState, pad: int) -> None:
@@ -149,7 +178,7 @@ def _host(view: View, paper: Paper, host: HostState, pad: int) -> None:
         said = sign_text(sign, view.monotonic) if sign and sign.live.step == view.step.id else ""
     else:
         said = host.summary
-    text = "  ".join(part for part in (f"{host.name:<{pad}}", took, said) if part)
+    text = "  ".join(part for part in (f"{where(host.name):<{pad}}", took, said) if part)
     paper.mark(mark, text, 2)
     if host.ended and host.ended.next:
         paper.text(f"Next: {host.ended.next}", "bold", 6)
@@ -190,8 +219,8 @@ def _checks(view: View, paper: Paper, phase: str, *, bad_first: bool = False) ->
     for check in found[:MOST]:
         extra = "" if check.required else " (not required)"
         simulated = " (simulated)" if check.simulated and marked else ""
-        where_ = "this PC" if check.host == "operator" else check.host
-        paper.mark(CHECK[check.verdict], f"{where_}  {check.check}: {check.observed}{extra}{simulated}", 2, 4)
+        said = f"{where(check.host)}  {check.check}: {check.observed}{extra}{simulated}"
+        paper.mark(CHECK[check.verdict], said, 2, 4)
         if check.verdict != "pass":
             paper.text(f"expected: {check.expected}", tone("muted"), 9)
     _more(paper, len(found))
@@ -204,7 +233,7 @@ def _plan(paper: Paper, attempt: AttemptState) -> None:
     changes = next((plan.changes for plan in plans if plan.changes), "")
     paper.heading("Plan", changes)
     for plan in plans:
-        paper.text(f"{plan.host}: {plan.summary}", "bold", 2)
+        paper.text(f"{where(plan.host)}: {plan.summary}", "bold", 2)
         for item in plan.items[:MOST]:
             for line in item.split("\n")[:MOST]:
                 paper.item(line, " " if line[:1].isspace() else "→", 4, _diff_tone(line))
@@ -226,7 +255,7 @@ def _looked_back(view: View, paper: Paper) -> None:
     paper.heading("Looked at again on resume")
     words = {True: HOST["already"], False: Mark("!", "changed", "warning"), None: GONE[None]}
     for probe in view.known.looked_back[-MOST:]:
-        paper.mark(words[probe.satisfied], f"{probe.host}  {probe.summary}", 2)
+        paper.mark(words[probe.satisfied], f"{where(probe.host)}  {probe.summary}", 2)
 
 
 def _notes(view: View, paper: Paper, attempt: AttemptState) -> None:
@@ -235,6 +264,6 @@ def _notes(view: View, paper: Paper, attempt: AttemptState) -> None:
         return
     paper.heading("On record")
     for note in attempt.notes[-MOST:]:
-        paper.item(f"{note.host}: {note.text}" if note.host else note.text)
+        paper.item(f"{where(note.host)}: {note.text}" if note.host else note.text)
     for note in said[-MOST:]:
         paper.item(f"{note.kind.upper()} by {note.by}: {printable(note.text)}", "✎")

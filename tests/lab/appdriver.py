@@ -15,6 +15,7 @@ from runbook.workbench import Workbench
 from tests.lab.runs import LIMIT
 from tests.tui.screen import seen, until
 from tui.app import RunbookApp
+from tui.widgets.choices import Choices
 
 GUIDE = "full-system-restore"
 
@@ -26,9 +27,12 @@ async def drive(state: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         if going_on:
             await until(pilot, "unfinished")
-            await pilot.press("down", "enter")  # the unfinished run stands below the guide
+            while not app.home.query_one(Choices).value.startswith("run:"):  # Enter is for the marked one
+                await pilot.press("down")
+                await pilot.pause(0.05)
+            await pilot.press("enter")
         end = time.monotonic() + LIMIT
-        while "The run has ended" not in (now := seen(pilot)):
+        while not any(said in (now := seen(pilot)) for said in ("The run has ended", "Stopped")):
             if time.monotonic() > end:
                 raise TimeoutError(now)
             if "your answer is needed" in now:

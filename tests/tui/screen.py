@@ -27,6 +27,18 @@ async def until(pilot: Pilot[Any], text: str, tries: int = 200) -> str:
     raise AssertionError(f"{text!r} did not appear:\n{seen(pilot)}")
 
 
+async def settled(pilot: Pilot[Any], looks: int = 6) -> str:
+    """The screen, once nothing on it has changed for so many looks, a refresh of the output apart."""
+    same, last = 0, ""
+    for _ in range(400):
+        await pilot.pause(0.12)
+        now = seen(pilot)
+        same, last = (same + 1, now) if now == last else (0, now)
+        if same >= looks:
+            return now
+    raise AssertionError(f"the screen never came to rest:\n{last}")
+
+
 @asynccontextmanager
 async def driven(
     script: Script,

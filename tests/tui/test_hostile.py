@@ -118,7 +118,7 @@ async def test_guides_settings_runs_and_contacts_do_no_harm() -> None:
         harmless(await until(pilot, "Unfinished"))
         await pilot.press("e")
         harmless(await until(pilot, "phone"))
-        await pilot.press("escape", "r", "enter")
+        await pilot.press("escape", "up", "r", "enter")
         harmless(await until(pilot, "In which mode?"))
         await pilot.press("enter")
         harmless(await until(pilot, "2 [/foo]"))

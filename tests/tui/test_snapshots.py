@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from tests.tui import fakes
 from tests.tui.fakes import FakeSession, FakeWorkbench, summary
-from tests.tui.screen import until
+from tests.tui.screen import settled, until
 from tui.app import RunbookApp
 
 #: the version the pictures were drawn with; another one draws differently
@@ -55,7 +55,7 @@ def scene(name: str) -> tuple[RunbookApp, Any]:
             await until(pilot, "file-059")
             await pilot.press(PRESSED[name])
         await until(pilot, sign)
-        await pilot.pause(0.3)  # layout settles
+        await settled(pilot)
 
     return app, before
 

@@ -89,7 +89,9 @@ class Read(Dialog[None]):
 
 
 class Write(Dialog[str]):
-    """One line of text; None when it was closed."""
+    """One line of text; None when it was closed. Tab does not lead out of the line."""
+
+    BINDINGS: ClassVar = [Binding("tab,shift+tab", "line", show=False)]
 
     def __init__(self, title: str, text: str) -> None:
         super().__init__(title, text, "Enter keeps it · Esc back")
@@ -97,11 +99,16 @@ class Write(Dialog[str]):
     def body(self) -> ComposeResult:
         from textual.widgets import Input
 
-        field = Input(id="line", max_length=2000)
+        field = Input(id="line", max_length=2000, placeholder="type here")
         field.cursor_blink = False
         yield field
 
     def on_mount(self) -> None:
+        for scroll in self.query(VerticalScroll):
+            scroll.can_focus = False
+        self.action_line()
+
+    def action_line(self) -> None:
         self.query_one("#line").focus()
 
     def on_input_submitted(self, event: object) -> None:

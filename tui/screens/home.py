@@ -80,11 +80,18 @@ class Home(Screen[None]):
     def on_mount(self) -> None:
         self.query_one(Choices).focus()
 
-    def show(self, data: HomeData) -> None:
+    def show(self, data: HomeData, left: str = "") -> None:
+        """``left``: the run that was just left. It is marked while it can go on, else a run that was
+        cut off: Enter goes on with it."""
         self.data = data
         self.query_one("#home-head", Static).update(self._head())
-        self.query_one(Choices).set_items(self._items())
+        self.query_one(Choices).set_items(self._items(), self._to_go_on(left))
         self.query_one("#home-foot", Static).update(self._foot())
+
+    def _to_go_on(self, left: str) -> str:
+        able = [run for run in self.data.runs if run.unfinished and run.status != "running"]
+        cut_off = (run for run in able if run.id == left or (not left and run.status == "unfinished"))
+        return next((f"run:{run.id}" for run in cut_off), "")
 
     # ── drawing ────────────────────────────────────────────────────────────────────────────
     def _head(self) -> Content:

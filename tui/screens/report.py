@@ -28,6 +28,9 @@ class ReportScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(Content(f" Report of {printable(self.run)}"), id="report-title", markup=False)
+        written = Static(id="report-written", markup=False)
+        written.display = False
+        yield written
         yield VerticalScroll(
             Static("Reading the journal …", id="report-text", markup=False), id="report-body"
         )
@@ -64,8 +67,9 @@ class ReportScreen(Screen[None]):
         except Exception as error:
             await self.app.push_screen(problem(error, "The report could not be written"))
             return
-        shown = "  ".join(printable(str(path)) for path in paths)
-        self.query_one("#report-title", Static).update(Content(f" Written: {shown}"))
+        written = self.query_one("#report-written", Static)
+        written.update(Content("\n".join(f"Written: {printable(str(path))}" for path in paths)))
+        written.display = True
 
     def leave(self) -> None:
         self.dismiss()

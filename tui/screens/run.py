@@ -120,6 +120,7 @@ class RunScreen(RunKeys, Screen[int]):
         second = int(self.clock.monotonic())
         known = self.run.state.steps.get(self.bridge.step)
         self.query_one(OutputPane).feed(self.bridge.output, known.last if known else None)
+        self._edge()
         state = (self.bridge.version, second)
         if state == self._drawn:
             return
@@ -130,6 +131,17 @@ class RunScreen(RunKeys, Screen[int]):
         printed = bool(self.bridge.output) and self.looked_at == self.bridge.step
         self.set_class(printed, "-printed")
         self.set_class(self.bridge.question is not None, "-asking")
+
+    def _edge(self) -> None:
+        """What the answer rests on may go on below the fold: said at the pane's lower edge."""
+        detail, output, panel = (
+            self.query_one(Detail),
+            self.query_one(OutputPane),
+            self.query_one(QuestionPanel),
+        )
+        more = "more below: pgdn" if detail.scroll_offset.y < detail.max_scroll_y else ""
+        output.border_title = more if panel.display and output.display else ""
+        panel.border_title = more if not output.display else ""
 
     def redraw(self) -> None:
         """At the next tick, whatever changed."""
@@ -151,10 +163,10 @@ class RunScreen(RunKeys, Screen[int]):
                 "The program stopped. q leaves; then go on with it.",
             )
         elif self.written:
-            text += f" · {self.written}"
+            text += f"\n {self.written}"
         elif not self.follow_run and self.driving:
             text += " · g goes there"
-        now = Content.assemble((f" {mark} ", f"bold {tone(mark.tone)}"), f" {text}")
+        now = Content.assemble((f" {str(mark).rstrip()} ", f"bold {tone(mark.tone)}"), f" {text}")
         self.query_one("#now", Static).update(now)
         times = state.times
         at = stamp(self.clock.now())

@@ -18,10 +18,11 @@ from tui.widgets.detail import Detail
 from tui.widgets.output import OutputPane
 from tui.widgets.question import QuestionPanel
 from tui.widgets.steps import StepsTree
-from tui.words import CHECK
+from tui.words import CHECK, where
 
 if TYPE_CHECKING:
     from tui.bridge import Bench, Bridge, Run
+    from tui.sections import View
 
 
 class RunKeys(Screen[Any]):
@@ -43,6 +44,7 @@ class RunKeys(Screen[Any]):
         @property
         def exit_code(self) -> int: ...
         def redraw(self) -> None: ...
+        def view(self, step_id: str) -> View: ...
 
     def _hosts_now(self) -> list[HostState]:
         step = self.run.state.steps.get(self.run.state.current)
@@ -154,16 +156,25 @@ class RunKeys(Screen[Any]):
             self.app.push_screen(problem(error, "The checks could not be run"))
             return
         paper = Paper(inner_width(self.size.width))
+        view = self.view(self.current)
+        later = set() if view.acted else {call.text for call in view.step.after}
+        later -= {call.text for call in view.step.before}
         for done in results:
-            paper.mark(CHECK[done.verdict], f"{done.host}  {done.check}: {done.observed}", 0, 4)
+            if done.check in later:
+                continue
+            paper.mark(CHECK[done.verdict], f"{where(done.host)}  {done.check}: {done.observed}", 0, 4)
             if done.verdict != "pass":
                 paper.text(f"expected: {done.expected}", "dim", 7)
         if not results:
             paper.text("This step has no checks.")
+        if later:
+            paper.heading("Only after the step", "nothing is done yet, so they cannot hold")
+            for text in sorted(later):
+                paper.item(text)
         self.app.push_screen(Read("Checks now (off the record)", paper.content))
 
     def action_cancel(self) -> None:
-        running = [host.name for host in self._hosts_now() if host.status == "running"]
+        running = [where(host.name) for host in self._hosts_now() if host.status == "running"]
         if not running or not self.driving:
             self.notify("Nothing runs that could be cancelled.", markup=False)
             return
@@ -189,7 +200,7 @@ class RunKeys(Screen[Any]):
         if len(hosts) == 1:
             self._open_shell(hosts[0])
             return
-        choices = [Choice(name, "this PC" if name == "operator" else name) for name in hosts]
+        choices = [Choice(name, where(name)) for name in hosts]
         text = "What you do there is not on record: note it with n. The run goes on meanwhile."
         self.app.push_screen(Pick("A shell on which machine?", text, choices), self._open_shell)
 
@@ -198,7 +209,7 @@ class RunKeys(Screen[Any]):
             return
         argv = self.run.shell_argv(host)
         if not argv:
-            self.notify(f"{host} is not known yet: an earlier step makes it.", markup=False)
+            self.notify(f"{where(host)} is not known yet: an earlier step makes it.", markup=False)
             return
         self.run_worker(self._shell(host, argv), exit_on_error=False, exclusive=True, group="shell")
 
@@ -206,7 +217,7 @@ class RunKeys(Screen[Any]):
         """Awaited, so that every other machine's work goes on; nothing is drawn meanwhile."""
         try:
             with self.app.batch_update(), self.app.suspend():
-                print(f"\nA shell on {printable(host)}. `exit` brings you back to the run.\n", flush=True)
+                print(f"\nA shell on {where(host)}. `exit` brings you back to the run.\n", flush=True)
                 process = await asyncio.create_subprocess_exec(*argv)
                 await process.wait()
         except SuspendNotSupported:
@@ -215,16 +226,16 @@ class RunKeys(Screen[Any]):
                 Read("This terminal cannot be lent", f"Open another one and type:\n\n{line}")
             )
         except OSError as error:
-            self.app.push_screen(problem(error, f"No shell on {host}"))
+            self.app.push_screen(problem(error, f"No shell on {where(host)}"))
         self.app.refresh(layout=True)
         self.redraw()
 
     # ── leaving ────────────────────────────────────────────────────────────────────────────
     def leave(self) -> None:
         if not self.driving:
-            self.dismiss(self.exit_code)
+            self.run_worker(self._close(), exit_on_error=False, exclusive=True, group="leave")
             return
-        running = [host.name for host in self._hosts_now() if host.status == "running"]
+        running = [where(host.name) for host in self._hosts_now() if host.status == "running"]
         text = "The journal is kept; go on later from here or with\n" + f"runbook resume {self.run.id}"
         if running:
             text += f"\n\nNow running on {', '.join(running)}: jobs there go on and are followed again."
@@ -241,8 +252,9 @@ class RunKeys(Screen[Any]):
             self.redraw()
             self._do(self.run.stop())
         elif choice == "now":
-            self.run_worker(self._close(), exit_on_error=False, group="leave")
+            self.run_worker(self._close(), exit_on_error=False, exclusive=True, group="leave")
 
     async def _close(self) -> None:
+        """The journal's lock is let go before the home screen reads which runs are open."""
         await self.run.close()
         self.dismiss(self.exit_code)

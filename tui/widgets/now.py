@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from runbook.runtime import seconds_between
 from runbook.state import RunState
 from runbook.text import printable
 from runbook.units import duration
 from tui.bridge import Sign
 from tui.sections import View, sign_text
-from tui.words import GONE, RUN, STEP, Mark
+from tui.words import GONE, RUN, STEP, Mark, where
 
 #: seconds without a sign of life after which the line says so aloud
 QUIET = 60.0
@@ -20,9 +21,11 @@ def sentence(
 ) -> tuple[Mark, str]:
     """``view`` is of the step the run is at; ``heard`` the monotonic time of the last sign of life."""
     if state.ended:
-        reason = f": {state.ended.reason}" if state.ended.reason else ""
-        then = "  r: report" if state.ended.verdict != "stopped" else "  It can be resumed.  r: report"
-        return RUN[state.ended.verdict], printable(f"The run has ended{reason}.{then}")
+        reason = f": {state.ended.reason}".rstrip(".") if state.ended.reason else ""
+        if state.ended.verdict == "stopped":
+            said = f"Stopped{reason}. q, then enter on the run, goes on. r: report"
+            return Mark(RUN["stopped"].glyph, "", RUN["stopped"].tone), printable(said)
+        return RUN[state.ended.verdict], printable(f"The run has ended{reason}.  r: report")
     if view is None:
         return Mark("…", "starting", "accent"), ""
     place = f"step {view.number} of {steps}"
@@ -51,8 +54,8 @@ def cancelling(state: RunState, view: View) -> tuple[Mark, str] | None:
     at, request = state.cancels[-1]
     if request.step != view.step.id or at < attempt.started_at or view.known.ended:
         return None
-    told = [f"{cancel.host}: {GONE[cancel.gone].word}" for cancel in attempt.cancels]
-    left = [host.name for host in attempt.hosts.values() if host.status == "running"]
+    told = [f"{where(cancel.host)}: {GONE[cancel.gone].word}" for cancel in attempt.cancels]
+    left = [where(host.name) for host in attempt.hosts.values() if host.status == "running"]
     if left:
         told.append(f"waiting for {', '.join(left)} to be gone")
     return Mark("■", "cancel requested", "warning"), printable(" · ".join(told) or "asking the machines")
@@ -62,9 +65,13 @@ def _doing(view: View) -> str:
     attempt = view.attempt
     if attempt is None:
         return "looking"
-    running = [host.name for host in attempt.hosts.values() if host.status == "running"]
+    if view.earlier:
+        sign = _newest(view.signs)
+        return sign_text(sign, view.monotonic) if sign else "looking at what an earlier attempt left"
+    running = [host for host in attempt.hosts.values() if host.status == "running"]
     if running:
-        return f"{' '.join(running)} working {duration(view.seconds)}"
+        longest = max(seconds_between(host.started_at, view.now) for host in running)
+        return f"{' '.join(where(host.name) for host in running)} working {duration(longest)}"
     if sign := _newest(view.signs):
         return sign_text(sign, view.monotonic)
     acted = any(host.ended for host in attempt.hosts.values())

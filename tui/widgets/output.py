@@ -11,10 +11,9 @@ from textual.content import Content
 from textual.widgets import Log, Static
 
 from runbook.state import AttemptState
-from runbook.text import printable
 from tui.bridge import KEPT_LINES, HostOutput
 from tui.paper import tone
-from tui.words import HOST, plural
+from tui.words import HOST, plural, where
 
 #: fewer lines than this get a smaller pane
 LITTLE = 6
@@ -59,6 +58,8 @@ class OutputPane(Vertical):
         self._seen = 0
         self._header_shown = ("", "")
         self._source: Mapping[str, HostOutput] = {}
+        #: the step's machines in their order, those that have printed nothing included
+        self._order: list[str] = []
 
     def compose(self) -> ComposeResult:
         yield Static(id="machines", markup=False)
@@ -73,7 +74,8 @@ class OutputPane(Vertical):
         if source is not self._source:  # another step
             self._source, self._chosen = source, False
             self._switch("")
-        names = list(source)
+        self._order = list(dict.fromkeys([*(attempt.hosts if attempt else ()), *source]))
+        names = [name for name in self._order if name in source]
         if names and not self._chosen:
             self._switch(self._telling(names, attempt))
         kept = source.get(self.host)
@@ -88,10 +90,10 @@ class OutputPane(Vertical):
             self.query_one("#machines", Static).update(header)
 
     def choose(self, number: int) -> None:
-        names = list(self._source)
-        if 0 < number <= len(names):
+        name = self._order[number - 1] if 0 < number <= len(self._order) else ""
+        if name in self._source:
             self._chosen = True
-            self._switch(names[number - 1])
+            self._switch(name)
 
     def follow(self) -> None:
         self.log_widget.to_end()
@@ -120,10 +122,11 @@ class OutputPane(Vertical):
 
     def _header(self, names: list[str], attempt: AttemptState | None) -> Content:
         parts: list[tuple[str, str]] = []
-        for number, name in enumerate(names, 1):
+        for name in names:
+            number = self._order.index(name) + 1
             host = attempt.hosts.get(name) if attempt else None
             mark = HOST[host.status] if host else HOST["running"]
-            shown = f" {number} {printable(name, limit=30)} {mark} "
+            shown = f" {number} {where(name)[:30]} {mark} "
             parts += [(shown, "bold reverse" if name == self.host else ""), (" ", "")]
         kept = self._source.get(self.host)
         if kept is None:
