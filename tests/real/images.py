@@ -83,7 +83,8 @@ IMAGES = {
 
 
 def _libraries(program: str) -> list[Path]:
-    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    """None for one that is linked statically, as busybox mostly is."""
+    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     return [Path(path) for path in re.findall(r"(/\S+) \(0x", told)]
 
 
@@ -98,7 +99,7 @@ def root_file_system(target: Path, certificate: Path) -> Path:
             archive.addfile(member)
         archive.add(busybox, "bin/busybox")
         archive.add(socat, "bin/socat")
-        for library in _libraries(socat):
+        for library in {*_libraries(socat), *_libraries(busybox)}:
             archive.add(library, str(library).lstrip("/"))
         for applet in APPLETS:
             member = tarfile.TarInfo(f"bin/{applet}")

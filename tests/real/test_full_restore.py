@@ -25,10 +25,13 @@ from runbook.report.verify import verify
 from tests.real.person import Person, drive
 from tests.real.platform import CRONTAB, IMAGE_TAR, PRODUCTION, SECRETS, Platform, platform, union
 
-pytestmark = pytest.mark.real(
-    *("root", "netns", "sshd", "dockerd", "docker-compose", "terraform", "npm", "busybox"),
-    *("cron", "socat", "sudo"),
-)
+pytestmark = [
+    pytest.mark.real(
+        *("root", "netns", "sshd", "dockerd", "docker-compose", "terraform", "npm", "busybox"),
+        *("cron", "socat", "sudo"),
+    ),
+    pytest.mark.timeout(900),
+]
 
 #: restored by nobody: its documents would start replications at once
 NEVER = {"_replicator"}
