@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from textual.widgets import Input, TextArea
 
 from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_USE, EXIT_WAITS, StateError
-from runbook.events import Option, RunVerdict
+from runbook.events import Option, RunResumed, RunVerdict, StepEnded
+from runbook.runs import RunSummary
 from tests.tui import fakes
 from tests.tui.fakes import FakeClock, FakeSession, FakeWorkbench, summary
 from tests.tui.screen import driven, seen, until
@@ -335,6 +337,54 @@ async def test_checks_are_run_again_off_the_record() -> None:
         await until(pilot, "working")
         await pilot.press("c")
         assert "✗ FAIL vm1  compose.file_found: no compose file" in await until(pilot, "off the record")
+
+
+async def test_before_a_step_acted_its_after_checks_are_not_judged() -> None:
+    async with driven(fakes.asking, size=(120, 40)) as (pilot, _):
+        await until(pilot, "Do this?")
+        await pilot.press("c")
+        text = await until(pilot, "off the record")
+        assert "Only after the step" in text
+        assert "no compose file" not in text
+
+
+async def test_a_step_that_is_looked_at_again_tells_of_its_earlier_attempt() -> None:
+    async def resumed(run: FakeSession) -> RunVerdict:
+        fakes.frozen_step(run)
+        fakes.planned_step(run)
+        run.emit(StepEnded(step="unpack", attempt=1, verdict="fail", how="acted", reason="No space left."))
+        run.emit(RunResumed(by="ana", pc="laptop", tool="0"), seconds=60)
+        await run.note("note", "go on", "ana")
+        await asyncio.Event().wait()
+        return "passed"
+
+    async with driven(resumed, size=(120, 40)) as (pilot, _):
+        text = await until(pilot, "looking at what an earlier attempt left")
+        assert "▶ looking   2 Unpack" in text
+        assert text.index("Earlier attempt") < text.index("✗ failed No space left.")
+
+
+async def test_a_run_that_stopped_says_how_to_go_on_and_is_closed_on_leaving() -> None:
+    async def stopping(run: FakeSession) -> RunVerdict:
+        fakes.frozen_step(run)
+        return "stopped"
+
+    class Listing(FakeWorkbench):
+        def __init__(self, session: FakeSession) -> None:
+            super().__init__(session)
+            self.session = session
+
+        def runs(self) -> list[RunSummary]:
+            closed.append(("close",) in self.session.calls)
+            return super().runs()
+
+    closed: list[bool] = []
+    async with driven(stopping, bench=Listing) as (pilot, _):
+        await until(pilot, "Stopped. q, then enter on the run, goes on.")
+        await pilot.press("q")
+        await until(pilot, "What is to be recovered?")
+        await pilot.app.workers.wait_for_complete()
+        assert closed == [False, True]  # closed before home reads the list again
 
 
 async def test_leaving_explains_and_closes_the_run() -> None:
