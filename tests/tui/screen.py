@@ -27,6 +27,15 @@ async def until(pilot: Pilot[Any], text: str, tries: int = 200) -> str:
     raise AssertionError(f"{text!r} did not appear:\n{seen(pilot)}")
 
 
+async def gone(pilot: Pilot[Any], text: str, tries: int = 200) -> str:
+    """The screen, once ``text`` is no longer on it."""
+    for _ in range(tries):
+        await pilot.pause(0.02)
+        if text not in (now := seen(pilot)):
+            return now
+    raise AssertionError(f"{text!r} did not go away:\n{seen(pilot)}")
+
+
 async def settled(pilot: Pilot[Any], looks: int = 6) -> str:
     """The screen, once nothing on it has changed for so many looks, a refresh of the output apart."""
     same, last = 0, ""

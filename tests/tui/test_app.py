@@ -15,7 +15,7 @@ from runbook.events import Option, RunResumed, RunVerdict, StepEnded
 from runbook.runs import RunSummary
 from tests.tui import fakes
 from tests.tui.fakes import FakeClock, FakeSession, FakeWorkbench, summary
-from tests.tui.screen import driven, seen, until
+from tests.tui.screen import driven, gone, seen, until
 from tui.app import RunbookApp
 from tui.screens.run import RunScreen
 from tui.widgets.choices import Choices
@@ -132,7 +132,7 @@ async def test_looking_at_another_step_and_back() -> None:
         await pilot.press("tab", "tab", "up")  # detail → output → steps
         text = await until(pilot, "1  Freeze the backups and pin one")
         assert "g goes there" in text
-        assert "file-059" not in text
+        await gone(pilot, "file-059")
         await pilot.press("g")
         await until(pilot, "file-059")
 
