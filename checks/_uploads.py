@@ -86,7 +86,7 @@ async def _stoppable(work: Callable[[threading.Event], list[Upload]]) -> list[Up
 
 def pick(dump: Path, stop: threading.Event) -> list[Upload]:
     """The first, the largest and the last upload of a dump. Raises DumpDamaged. Blocking."""
-    from runbook.couch.dump import rows
+    from runbook.couch.inspection import rows
 
     first = largest = last = None
     for row in rows(dump):

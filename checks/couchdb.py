@@ -15,7 +15,7 @@ from tabulate import tabulate
 from runbook import adapt, compose, dotenv, units
 from runbook.check import Finding, check
 from runbook.context import Look
-from runbook.couch import cluster, connect
+from runbook.couch import cluster, connect, copies
 from runbook.couch.recovery import contents, copies_wanted, database_names, first, lacking, surveyed
 from runbook.errors import ActionFailed, CouldNotLook, Unreachable
 from runbook.events import Verdict
@@ -180,8 +180,8 @@ async def copies_equal(look: Look) -> Finding:
     """Two looks, with no replication left to do on any node."""
     wanted = database_names(look)
     async with connect.cluster(look) as clients:
-        problems = await cluster.settled(clients, wanted)
-        counts = [await cluster.counted(first(clients), name) for name in wanted]
+        problems = await copies.settled(clients, wanted)
+        counts = [await copies.counted(first(clients), name) for name in wanted]
     expected = "the same number of documents in every copy, twice, with no backlog"
     rows = [
         (one.database, one.ranges, one.copies, one.documents, "yes" if one.equal else "NO") for one in counts

@@ -42,13 +42,20 @@ def _class_name(action: str) -> str:
     return "".join(part.capitalize() for part in action.split("_"))
 
 
+def _is_action(value: object, path: str) -> bool:
+    """Made in that module, or in a file of that package."""
+    return (
+        inspect.isclass(value) and f"{value.__module__}.".startswith(f"{path}.") and hasattr(value, "scope")
+    )
+
+
 @cache
 def action(name: str) -> Action:
     """The action of that name; ``command`` and ``manual`` are groups of one. KeyError if unknown."""
     group, _, rest = name.partition(".")
     module = import_module(ACTIONS[group])
     found: Any = vars(module).get(_class_name(rest or group))
-    if not inspect.isclass(found) or found.__module__ != module.__name__ or not hasattr(found, "scope"):
+    if not _is_action(found, module.__name__):
         raise KeyError(name)
     return cast(Action, found())
 
@@ -67,7 +74,7 @@ def action_names() -> list[str]:
     names = []
     for group, path in ACTIONS.items():
         for attribute, value in vars(import_module(path)).items():
-            if inspect.isclass(value) and value.__module__ == path and hasattr(value, "scope"):
+            if _is_action(value, path):
                 word = "".join(f"_{c.lower()}" if c.isupper() else c for c in attribute).lstrip("_")
                 names.append(group if word == group else f"{group}.{word}")
     return sorted(names)

@@ -100,9 +100,9 @@ def _read_archive(path: Path, name: str) -> str:
 def _read_dump(
     path: Path, name: str, largest: int, problems: list[str], remarks: list[str]
 ) -> tuple[int, str]:
-    from runbook.couch import dump  # only here: listing backups needs no dump reader
+    from runbook.couch import inspection  # only here: listing backups needs no dump reader
 
-    found = dump.inspect(path, largest)
+    found = inspection.inspect(path, largest)
     for problem in found.problems:
         (problems if problem.fatal else remarks).append(f"{name}: {problem.text}")
     return found.rows, f"{name}: {found.rows} documents, every row read"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from runbook.couch import cluster
+from runbook.couch import copies
 from runbook.couch.client import Client
 from runbook.couch.compare import held
 from runbook.errors import ActionFailed, StateError
@@ -78,7 +78,7 @@ def ready(client: Client, database: str, checkpoint: Checkpoint) -> str:
         )
     if not reply.ok:
         raise ActionFailed(f"{database} on {client.node} cannot be looked at: {reply.error}.")
-    identity = cluster.suffix(client, database)
+    identity = copies.suffix(client, database)
     if checkpoint.has(database, identity):
         return identity
     deleted = reply.body.get("doc_del_count", 0)

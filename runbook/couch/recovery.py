@@ -10,7 +10,7 @@ import msgspec
 
 from runbook import units
 from runbook.context import Context, Look
-from runbook.couch import cluster, connect
+from runbook.couch import connect, copies
 from runbook.couch.checkpoint import Checkpoint
 from runbook.couch.client import Client
 from runbook.couch.compare import Comparison, compare
@@ -66,10 +66,10 @@ async def lacking(look: Look, client: Client, names: tuple[str, ...]) -> list[st
     """Databases that are not there, or not in all copies, in words."""
     nodes, n, found = connect.expected(look).values(), copies_wanted(look), []
     for name in names:
-        if await cluster.shards(client, name) is None:
+        if await copies.shards(client, name) is None:
             found.append(f"{name} does not exist.")
             continue
-        problems = cluster.misplaced(await cluster.copies(client, name), nodes, n)
+        problems = copies.misplaced(await copies.copies(client, name), nodes, n)
         if problems:
             more = f" (and {len(problems) - 1} more ranges)" if len(problems) > 1 else ""
             found.append(f"{name}: {problems[0]}{more}.")

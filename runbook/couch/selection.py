@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from runbook.couch.dump import DumpDamaged, Inspection, inspect, rows
+from runbook.couch.inspection import DumpDamaged, Inspection, inspect, rows
 from runbook.couch.reader import Row, database_name, revision
 from runbook.errors import ActionFailed
 

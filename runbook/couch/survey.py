@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from runbook import units
-from runbook.couch.dump import DumpDamaged
+from runbook.couch.inspection import DumpDamaged
 from runbook.couch.selection import NEVER, Question, Selection, choose, find
 from runbook.errors import ActionFailed
 

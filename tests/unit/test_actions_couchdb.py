@@ -9,7 +9,8 @@ import pytest
 
 from checks import couchdb as checks
 from runbook import catalog
-from runbook.actions.couchdb import Create, Restore, SetupCluster, SetupParams
+from runbook.actions.couchdb import Create, Restore, SetupCluster
+from runbook.actions.couchdb.setup_cluster import SetupParams
 from runbook.couch.compare import held
 from runbook.errors import ActionFailed, CouldNotLook, LoginRefused, WaitsForPerson
 from runbook.hosts.base import Endpoint

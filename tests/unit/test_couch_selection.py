@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from runbook.couch.dump import DumpDamaged
+from runbook.couch.inspection import DumpDamaged
 from runbook.couch.selection import Question, choose, find
 from runbook.couch.survey import survey
 from runbook.errors import ActionFailed

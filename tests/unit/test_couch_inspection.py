@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook.couch.dump import DumpDamaged, inspect, rows
+from runbook.couch.inspection import DumpDamaged, inspect, rows
 from runbook.couch.reader import Problem, Reader, Row, revision
 
 

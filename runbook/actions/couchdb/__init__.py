@@ -1,0 +1,7 @@
+"""CouchDB as actions: one file each, thin; the work is in runbook/couch."""
+
+from runbook.actions.couchdb.create import Create
+from runbook.actions.couchdb.restore import Restore
+from runbook.actions.couchdb.setup_cluster import SetupCluster
+
+__all__ = ["Create", "Restore", "SetupCluster"]
