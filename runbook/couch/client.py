@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ from runbook.secrets import Secret
 TIMEOUT = 60.0
 #: for requests that carry documents: tens of MB may go through a slow line
 BULK_TIMEOUT = 300.0
+_STREAM_BUFFER = 1 << 20
 
 
 class Reply(NamedTuple):
@@ -118,6 +120,22 @@ class _Pool(couch.ConnectionPool):  # type: ignore[misc]
         self.ended = True
         with suppress(AttributeError, OSError):
             self.taken.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Body(io.RawIOBase):
+    """An answer's body as a raw stream; what goes wrong while reading is told in our words."""
+
+    def __init__(self, source: Any, lost: Callable[[Exception], Exception]) -> None:
+        self._source, self._lost = source, lost
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return int(self._source.readinto(buffer))
+        except Exception as error:
+            raise self._lost(error) from None
 
 
 def _session(timeout: float) -> Any:
@@ -239,28 +257,17 @@ class Client:
     def _once(
         self, method: str, url: str, data: bytes | None, doing: str, raw: bool, timeout: float, fresh: bool
     ) -> Reply:
-        # Content-Length must be text for the library; the login goes into a header only
-        headers = {"Content-Type": "application/json"} if data is not None else {}
         with self._using(timeout, fresh) as session:
+            answer = self._answer(session, method, url, data, doing, timeout)
+            if isinstance(answer, Reply):
+                return answer
+            status, headers, content = answer
             try:
-                status, answered, content = session.request(
-                    method, url, body=data, headers=headers, credentials=(self.user, self._password.reveal())
-                )
                 content = b"" if content is None else content.read()
-            except couch.Unauthorized as error:
-                raise LoginRefused(
-                    self.node,
-                    f"CouchDB on {self.node} refused the login as {self.user!r} ({_reason(error)}). "
-                    "Nothing was changed.",
-                    next="Check couchdb.user and couchdb.password in the settings, and that every node "
-                    "has the same admin hash.",
-                ) from None
-            except couch.HTTPError as error:
-                return _refused(error)
             except Exception as error:
                 raise self._lost(method, doing, session, error, timeout) from None
             if raw:
-                return Reply(status, dict(answered.items()), content)
+                return Reply(status, headers, content)
             try:
                 decoded = msgspec.json.decode(content) if content else None
             except (ValueError, RecursionError):
@@ -268,7 +275,57 @@ class Client:
                     f"CouchDB on {self.node} answered {doing} with something that is not JSON.",
                     next="Look whether something else listens at its port.",
                 ) from None
-            return Reply(status, dict(answered.items()), decoded)
+            return Reply(status, headers, decoded)
+
+    def _answer(
+        self, session: Any, method: str, url: str, data: bytes | None, doing: str, timeout: float
+    ) -> Reply | tuple[int, dict[str, str], Any]:
+        """The head of the answer and its body, not yet read; a Reply for one that is refused."""
+        # the login goes into a header only
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        try:
+            status, answered, content = session.request(
+                method, url, body=data, headers=headers, credentials=(self.user, self._password.reveal())
+            )
+            return status, dict(answered.items()), content
+        except couch.Unauthorized as error:
+            raise LoginRefused(
+                self.node,
+                f"CouchDB on {self.node} refused the login as {self.user!r} ({_reason(error)}). "
+                "Nothing was changed.",
+                next="Check couchdb.user and couchdb.password in the settings, and that every node "
+                "has the same admin hash.",
+            ) from None
+        except couch.HTTPError as error:
+            return _refused(error)
+        except Exception as error:
+            raise self._lost(method, doing, session, error, timeout) from None
+
+    @contextmanager
+    def stream(
+        self, *path: str, body: Any = None, timeout: float = BULK_TIMEOUT, **query: Any
+    ) -> Iterator[io.BufferedReader]:
+        """A body read as it comes, for what is too large for memory: a GET, or a POST when there is
+        a ``body``. ``timeout``: seconds without a byte. Leaving early ends the connection.
+
+        Raises RequestRefused before the first byte; Unreachable, TimedOut or Silent while reading,
+        so an end without an error is where the server ended it (which may still be too early).
+        """
+        url = couch.urljoin(self.base, *_segments(path), **query)
+        data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
+        doing = f"read /{'/'.join(path)}"
+        with self._using(timeout, fresh=True) as session:
+            answer = self._answer(session, "GET" if body is None else "POST", url, data, doing, timeout)
+            if isinstance(answer, Reply):
+                raise RequestRefused(self.node, doing, answer)
+            content = answer[2]
+            source = getattr(content, "resp", content) or io.BytesIO()
+            raw = _Body(source, lambda error: self._lost("GET", doing, session, error, timeout))
+            try:
+                yield io.BufferedReader(raw, _STREAM_BUFFER)
+            finally:
+                source.close()
+                session.connection_pool.shut()
 
     def _lost(
         self, method: str, doing: str, session: Any, error: Exception, timeout: float

@@ -1,6 +1,7 @@
 """The client: what comes back, what is said when nothing does, and no password anywhere."""
 
 import asyncio
+import json
 import socket
 import threading
 
@@ -11,7 +12,7 @@ from runbook.couch.client import Client, RequestRefused, Silent
 from runbook.errors import LoginRefused, OutcomeUnknown, RunbookError, TimedOut, Unreachable, UseError
 from runbook.hosts.base import Endpoint
 from runbook.secrets import Secret
-from tests.unit.couch import PASSWORD, client, clients, standins
+from tests.unit.couch import PASSWORD, client, clients, doc, formed, standins
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +196,34 @@ def test_urls_with_logins_are_refused(url):
     with pytest.raises(UseError) as caught:
         Client(url, "admin", Secret("x", "x"), "server")
     assert "pw" not in str(caught.value)
+
+
+def test_a_body_is_read_as_it_comes():
+    with formed() as (_, (one, *_)):
+        assert one.put("many").ok
+        one.bulk("many", [json.dumps(doc(f"d{n:05}", text="x" * 2000)).encode() for n in range(2000)])
+        with one.stream("many", "_all_docs", include_docs=True) as body:
+            first = body.readline()
+            rest = body.read()
+        assert first.startswith(b'{"total_rows":2000')
+        assert rest.count(b'"text"') == 2000 and rest.endswith(b"]}\n")
+        with one.stream("many", "_all_docs", body={"keys": ["d00007"]}) as body:
+            assert b'"d00007"' in body.read()
+        with one.stream("many", "_all_docs", include_docs=True) as body:
+            body.readline()  # leaving early must not read the rest
+        with pytest.raises(RequestRefused), one.stream("none", "_all_docs"):
+            pass
+
+
+def test_a_body_that_breaks_off_is_no_end():
+    with formed() as (nodes, (one, *_)):
+        assert one.put("many").ok
+        for turn in range(8):
+            docs = [json.dumps(doc(f"{turn}{n:05}", text="x" * 10_000)).encode() for n in range(500)]
+            one.bulk("many", docs)
+        with one.stream("many", "_all_docs", include_docs=True) as body:
+            body.readline()
+            one.close()  # as a cancel does
+            with pytest.raises(Unreachable):
+                body.read()
+        assert nodes
