@@ -115,6 +115,8 @@ class CouchDB(_Table, frozen=True, kw_only=True):
     n: int = 3
     max_document_size: int = 200_000_000
     node_prefix: str = "couchdb"  #: node names are <prefix>@<internal address>
+    #: the nodes' addresses where they can be reached directly; empty: through SSH, on the machines
+    urls: tuple[str, ...] = ()
 
 
 class Backup(_Table, frozen=True, kw_only=True):

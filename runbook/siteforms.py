@@ -132,6 +132,9 @@ RULES: dict[str, Rule] = {
     "couchdb.n": _within(1, 99, "a number of copies"),
     "couchdb.max_document_size": _within(1, 4_294_967_296, "bytes"),
     "couchdb.node_prefix": _matching(r"[A-Za-z0-9_-]+", "the part before @ of the node names"),
+    "couchdb.urls[]": _matching(
+        r"https?://[^\s@/?#]+/?", "an address such as http://10.0.1.10:5984, without a login"
+    ),
     "backup.remote": _text,
     "backup.local": _text,
     "backup.id": _optional(_matching(r"[A-Za-z0-9][\w.-]*", "a backup's folder name such as 20261101")),

@@ -1,27 +1,37 @@
-"""CouchDB of the site's production machines, reached through SSH.
+"""CouchDB's nodes: of the site's production machines through SSH, or at the addresses it names.
 
 The firewall lets nobody from outside to port 5984, so each node is met at the near end of a port
-forward: as 127.0.0.1 of its own VM.
+forward: as 127.0.0.1 of its own VM. Where the settings name addresses (``couchdb.urls``), the nodes
+are met there, and a node stands under its address in place of a machine's name.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from runbook.context import Look
 from runbook.couch.client import Client
 from runbook.couch.cluster import each
 from runbook.errors import CouldNotLook
-from runbook.hosts.base import Machine
+from runbook.hosts.base import Endpoint, Machine
 
 
 def machines(look: Look) -> list[Machine]:
     """The production machines. Raises CouldNotLook when none is known yet."""
+    if look.site.couchdb.urls:
+        return [_at(url, index) for index, url in enumerate(look.site.couchdb.urls, 1)]
     found = look.hosts.select("each production")
     if not found:
         raise CouldNotLook("No production machine is known yet.")
     return found
+
+
+def _at(url: str, index: int) -> Machine:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return Machine(name=parts.netloc, role="production", address=host, internal=host, index=index)
 
 
 def node_name(look: Look, machine: Machine) -> str:
@@ -36,10 +46,14 @@ def expected(look: Look) -> dict[str, str]:
 
 async def node(look: Look, machine: Machine) -> Client:
     """The client of one machine. Raises HostError when the machine cannot be reached, SecretError."""
-    host = await look.hosts.open(machine.name)
-    endpoint = await host.forward("127.0.0.1", look.site.couchdb.port)
-    password = await look.secrets.get(look.site.couchdb.password)
-    return Client(endpoint, look.site.couchdb.user, password, machine.name)
+    couchdb = look.site.couchdb
+    endpoint: Endpoint | str
+    if couchdb.urls:
+        endpoint = couchdb.urls[machine.index - 1]
+    else:
+        endpoint = await (await look.hosts.open(machine.name)).forward("127.0.0.1", couchdb.port)
+    password = await look.secrets.get(couchdb.password)
+    return Client(endpoint, couchdb.user, password, machine.name)
 
 
 async def nodes(look: Look) -> dict[str, Client]:
