@@ -7,12 +7,10 @@ or settings, 3 stopped and waits for a person, 4 outcome unknown, 130 interrupte
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +19,12 @@ from runbook.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
-    EXIT_UNKNOWN,
     EXIT_USE,
-    EXIT_WAITS,
     RunbookError,
     UseError,
 )
 
 if TYPE_CHECKING:
-    from runbook.session import Session
     from runbook.workbench import Workbench
 
 Command = Callable[[argparse.Namespace], int]
@@ -41,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     args, rest = _parser().parse_known_args(argv)
-    if rest and args.command is not _lab:  # the lab has a parser of its own
+    if rest and args.command not in (_couchdb, _lab):
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     command: Command = args.command
@@ -152,6 +147,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--out")
     report.set_defaults(command=_report)
 
+    # these have parsers of their own, made when they are used
+    words.add_parser("couchdb", help="the CouchDB tools by themselves", add_help=False).set_defaults(
+        command=_couchdb
+    )
     words.add_parser("lab", help="the practice lab by hand", add_help=False).set_defaults(command=_lab)
     return parser
 
@@ -228,56 +227,23 @@ def _site_show(args: argparse.Namespace) -> int:
 
 # ── runs ───────────────────────────────────────────────────────────────────────────────────
 def _run(args: argparse.Namespace) -> int:
-    async def open_run() -> Session:
-        return await _workbench(args).start(args.guide, args.mode, args.name, _narrate)
+    from runbook.driving import drive, narrate
 
-    return _drive(args, open_run)
+    bench = _workbench(args)
+    return drive(
+        bench,
+        lambda: bench.start(args.guide, args.mode, args.name, narrate),
+        yes=args.yes,
+        output=args.output,
+    )
 
 
 def _resume(args: argparse.Namespace) -> int:
-    async def open_run() -> Session:
-        bench = _workbench(args)
-        return await bench.resume(bench.folder(args.run).name, _narrate)
+    from runbook.driving import drive, narrate
 
-    return _drive(args, open_run)
-
-
-def _narrate(text: str) -> None:
-    print(f"Waiting for {text} …", file=sys.stderr, flush=True)
-
-
-def _drive(args: argparse.Namespace, open_run: Callable[[], Awaitable[Session]]) -> int:
-    from runbook.headless import PlainFront
-    from runbook.whoami import operator
-
-    async def drive() -> int:
-        session = await open_run()
-        front = PlainFront(session.guide, operator(session.site), yes=args.yes, output=args.output)
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-        try:
-            if not session.resumed:
-                for record in session.journal.records():
-                    front.record(record)
-            verdict = await session.go(front)
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
-        finally:
-            await session.close()
-            for path in _workbench(args).save_report(session.id):
-                print(path)
-        if verdict == "stopped":
-            failed = any(step.verdict == "fail" for step in session.state.steps.values())
-            unknown = any(
-                host.outcome == "unknown"
-                for step in session.state.steps.values()
-                for host in (step.attempts[-1].hosts.values() if step.attempts else ())
-            )
-            return EXIT_UNKNOWN if unknown else EXIT_FAILED if failed else EXIT_WAITS
-        return EXIT_OK if verdict == "passed" else EXIT_FAILED
-
-    return asyncio.run(drive())
+    bench = _workbench(args)
+    run = bench.folder(args.run).name
+    return drive(bench, lambda: bench.resume(run, narrate), yes=args.yes, output=args.output)
 
 
 def _runs(args: argparse.Namespace) -> int:
@@ -355,6 +321,12 @@ def _lab(args: argparse.Namespace) -> int:
     from runbook.lab.cli import main as lab_main
 
     return lab_main(args.rest, _state(args))
+
+
+def _couchdb(args: argparse.Namespace) -> int:
+    from runbook.couch.cli import main as couchdb_main
+
+    return couchdb_main(args.rest, _workbench(args))
 
 
 # ── shared ─────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ from runbook import site as sites
 from runbook.clock import Clock, SystemClock
 from runbook.errors import GuideError, RunbookError, StateError, UseError
 from runbook.events import Mode, RunStarted
+from runbook.guide import Guide
 from runbook.journal import Journal
 from runbook.redact import Redactor
 from runbook.runs import RunSummary
@@ -44,11 +45,13 @@ def _quiet(text: str) -> None:
 @dataclass
 class Workbench:
     """``state`` is the folder of all runs; ``site_path`` the settings for drill and recovery
-    (practice has the lab's own). ``backup`` overrides which backup a new run uses."""
+    (practice has the lab's own), ``site`` stands in their place. ``backup`` overrides which backup a
+    new run uses."""
 
     state: Path
     site_path: Path | None = None
     backup: str = ""
+    site: Site | None = None
     clock: Clock = field(default_factory=SystemClock)
 
     # ── what there is ──────────────────────────────────────────────────────────────────────
@@ -62,6 +65,8 @@ class Workbench:
 
     def settings(self) -> Site:
         """The site of drills and recoveries. Raises UseError, SiteError."""
+        if self.site is not None:
+            return self.site
         return sites.load(sites.find(self.site_path, os.environ, Path.cwd()), state=self.state)
 
     def _known_site(self) -> Site | None:
@@ -94,10 +99,10 @@ class Workbench:
 
     # ── starting and going on ──────────────────────────────────────────────────────────────
     async def start(
-        self, guide: str, mode: Mode, name: str = "", on_wait: Callable[[str], None] = _quiet
+        self, guide: str | Guide, mode: Mode, name: str = "", on_wait: Callable[[str], None] = _quiet
     ) -> Session:
         """A new run. Everything is read and refused before anything is touched."""
-        plan = guides.load(guide)
+        plan = guides.load(guide) if isinstance(guide, str) else guide
         if problems := guidecheck.check(plan, catalog):
             raise GuideError(problems)
         if mode not in plan.modes:
