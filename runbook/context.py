@@ -118,12 +118,14 @@ class Voice(Protocol):
         stdin: bytes = b"",
         timeout: float = 3600.0,
         grace: float = 10.0,
+        heard: Sink | None = None,
     ) -> Completed:
         """A long command as a job that outlives this program. Its id is run+step+name (no
         attempt), journalled before it starts; if the run was killed meanwhile, calling it again
         with the same ``name`` finds the job running or done and goes on following it. Give a
         ``name`` that changes when the work changes (the plan's digest). stdout holds the last
         4 MB of the job's merged output. ``grace``: seconds it gets to end by itself when cancelled.
+        ``heard``: reads the output as it comes, from its first byte, also on a resumed run.
         Its folder is removed after JobEnded is journalled."""
         ...
 

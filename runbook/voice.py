@@ -23,7 +23,7 @@ from runbook.events import (
     Waiting,
 )
 from runbook.hosts import jobs
-from runbook.hosts.base import Completed, Host
+from runbook.hosts.base import Completed, Host, Sink
 from runbook.journal import OutputFile
 from runbook.secrets import Secret
 from runbook.text import LineSplitter, printable
@@ -164,6 +164,7 @@ class AttemptVoice:
         stdin: bytes = b"",
         timeout: float = 3600.0,
         grace: float = 10.0,
+        heard: Sink | None = None,
     ) -> Completed:
         host = host or self.host
         job = f"{self.engine.state.run}-{self.step}-{name}"
@@ -176,6 +177,8 @@ class AttemptVoice:
 
         def sink(chunk: bytes) -> None:
             self.sink(chunk)
+            if heard is not None:
+                heard(chunk)
             tail.extend(chunk)
             del tail[:-TAIL]
 

@@ -70,6 +70,7 @@ class World:
             "power_on": self._power_on,
             "containers": self._containers,
             "couch": self._couch,
+            "route": self._route,
         }
         self._info: LabInfo | None = None
 
@@ -260,6 +261,9 @@ class World:
 
     async def _dns_point(self, addresses: list[str] | None = None) -> list[str]:
         return list(self.dns.point(tuple(addresses) if addresses else None))
+
+    async def _route(self, vm: str, host: str, port: int) -> int | None:
+        return self.route(SPECS[vm], host, int(port))
 
     async def _power_off(self, name: str) -> None:
         await self._machine(name).power_off()

@@ -324,9 +324,12 @@ class FakeVoice:
         stdin: bytes = b"",
         timeout: float = 3600.0,
         grace: float = 10.0,
+        heard: Sink | None = None,
     ) -> Completed:
         self.jobs.append(name)
         done = await self.run(argv, host=host, stdin=stdin, cwd=cwd, env=env, timeout=timeout)
+        if heard is not None:
+            heard(done.stdout + done.stderr)
         return Completed(done.exit_status, done.stdout + done.stderr, b"")
 
 

@@ -10,7 +10,7 @@ from runbook.lab.layout import Layout, Spec
 
 HERE = Path(__file__).parent
 CLIENT = HERE / "client.py"
-SHELL = ("df", "tar", "cloud-init", "crontab", "sudo", "hostname", "docker")
+SHELL = ("df", "tar", "cloud-init", "crontab", "sudo", "hostname", "docker", "python3")
 #: programs of this PC that a practice VM must not reach through the rest of its PATH
 HIDDEN = ("docker-compose", "podman", "kubectl")
 GUARDED = (
@@ -42,6 +42,7 @@ def install(layout: Layout, spec: Spec, *, compose: int) -> None:
         "SOCKET": layout.socket,
         "PYTHON": sys.executable,
         "CLIENT": CLIENT,
+        "NETWORK": HERE / "network",
         "DF": shutil.which("df") or "/bin/df",
         "TAR": shutil.which("tar") or "/bin/tar",
     }
