@@ -99,9 +99,16 @@ class Workbench:
 
     # ── starting and going on ──────────────────────────────────────────────────────────────
     async def start(
-        self, guide: str | Guide, mode: Mode, name: str = "", on_wait: Callable[[str], None] = _quiet
+        self,
+        guide: str | Guide,
+        mode: Mode,
+        name: str = "",
+        on_wait: Callable[[str], None] = _quiet,
+        *,
+        same_lab: bool = False,
     ) -> Session:
-        """A new run. Everything is read and refused before anything is touched."""
+        """A new run. Everything is read and refused before anything is touched. ``same_lab``: practice
+        goes on in the lab that runs, with what is in it, instead of one that is new."""
         plan = guides.load(guide) if isinstance(guide, str) else guide
         if problems := guidecheck.check(plan, catalog):
             raise GuideError(problems)
@@ -117,13 +124,18 @@ class Workbench:
                     f"The practice lab is in use by run {busy[0]}, which a new run would take it from.",
                     next="Go on there, or end that program first; or practise in another folder (--state).",
                 )
-            on_wait("the practice lab: four machines are started on this PC")
             from runbook.lab import control
 
-            # one that no run has used yet was started by hand, perhaps with faults: it is taken as it is
             lab = await self._running_lab()
+            if same_lab and lab is None:
+                raise StateError(
+                    "The practice lab does not run, so there is nothing to work on.",
+                    next="Practise a restore first: runbook run full-system-restore --mode practice",
+                )
+            on_wait("the practice lab" + ("" if same_lab else ": four machines are started on this PC"))
+            # one that no run has used yet was started by hand, perhaps with faults: it is taken as it is
             used = lab is not None and any(run.lab == lab.id for run in self.runs())
-            info = await control.up(self.state, fresh=used)
+            info = await control.up(self.state, fresh=used and not same_lab)
             lab_id, simulated = info.id, info.simulated
             site = sites.load(control.site_file(self.state), state=self.state)
         else:
