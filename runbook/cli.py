@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook import __version__
+from runbook.clihelp import MODES, everywhere, word
 from runbook.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -85,73 +86,78 @@ def _parser() -> argparse.ArgumentParser:
             "Without a command: the terminal app. Exit codes: 0 all well, 1 a step or check failed, "
             "2 wrong use or settings, 3 waits for a person, 4 outcome unknown, 130 interrupted."
         ),
+        parents=[everywhere(state=None, site=None)],
     )
     parser.add_argument("--version", action="version", version=f"runbook {__version__}")
-    parser.add_argument("--state", type=Path, help="folder of the runs (RUNBOOK_STATE)")
-    parser.add_argument("--site", type=Path, help="settings file (RUNBOOK_SITE, ./runbook.toml)")
     parser.set_defaults(command=_tui, guide=None, mode=None)
     words = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    tui = words.add_parser("tui", help="the terminal app")
-    tui.add_argument("guide", nargs="?")
-    tui.add_argument("--mode", choices=["practice", "drill", "recovery"], help="start the guide at once")
+    tui = word(words, "tui")
+    tui.add_argument("guide", nargs="?", metavar="GUIDE", help="a guide's name or file")
+    tui.add_argument("--mode", choices=MODES, help="start the guide at once")
     tui.set_defaults(command=_tui)
 
-    guide = words.add_parser("guide", help="list, show or check guides").add_subparsers(required=True)
-    guide.add_parser("list").set_defaults(command=_guide_list)
-    show = guide.add_parser("show")
-    show.add_argument("guide")
+    guide = word(words, "guide").add_subparsers(required=True, metavar="list|show|check")
+    word(guide, "guide list").set_defaults(command=_guide_list)
+    show = word(guide, "guide show")
+    show.add_argument("guide", metavar="GUIDE", help="a guide's name or file")
     show.set_defaults(command=_guide_show)
-    check = guide.add_parser("check")
-    check.add_argument("files", nargs="+", metavar="FILE")
+    check = word(guide, "guide check")
+    check.add_argument("files", nargs="+", metavar="FILE", help="guides' files or names")
     check.set_defaults(command=_guide_check)
 
-    site = words.add_parser("site", help="make, check or show the settings").add_subparsers(required=True)
-    init = site.add_parser("init", help="write a first runbook.toml")
-    init.add_argument("-o", "--out", default="runbook.toml")
-    init.add_argument("--tofu-json", help="file with the output of `tofu output -json`")
-    init.add_argument("--env-file", help="the platform's .env")
-    init.add_argument("--checkout", help="folder of the platform's checkout")
+    site = word(words, "site").add_subparsers(required=True, metavar="init|check|show")
+    init = word(site, "site init")
+    init.add_argument("-o", "--out", default="runbook.toml", metavar="FILE", help="default: runbook.toml")
+    init.add_argument("--tofu-json", metavar="FILE", help="file with the output of `tofu output -json`")
+    init.add_argument("--env-file", metavar="FILE", help="the platform's .env")
+    init.add_argument("--checkout", metavar="DIR", help="folder of the platform's checkout")
     init.set_defaults(command=_site_init)
-    site.add_parser("check").set_defaults(command=_site_check)
-    site.add_parser("show").set_defaults(command=_site_show)
+    word(site, "site check").set_defaults(command=_site_check)
+    word(site, "site show").set_defaults(command=_site_show)
 
-    run = words.add_parser("run", help="run a guide with plain lines instead of the app")
-    run.add_argument("guide")
-    run.add_argument("--mode", choices=["practice", "drill", "recovery"], required=True)
+    run = word(words, "run")
+    run.add_argument("guide", metavar="GUIDE", help="a guide's name or file")
+    run.add_argument(
+        "--mode", choices=MODES, required=True, help="the lab, temporary machines, the real thing"
+    )
     run.add_argument("--yes", action="store_true", help="confirm what may be confirmed unattended")
-    run.add_argument("--name", default="", help="name of the run")
-    run.add_argument("--backup", default="", help="id of the backup to use (default: the newest)")
+    run.add_argument("--name", default="", help="name of the run (default: made of time, mode and guide)")
+    run.add_argument("--backup", default="", metavar="ID", help="the backup to use (default: the newest)")
     run.add_argument("--output", action="store_true", help="also print what the hosts print")
     run.set_defaults(command=_run)
 
-    runs = words.add_parser("runs", help="the runs there are")
-    runs.add_argument("--json", action="store_true")
+    runs = word(words, "runs")
+    runs.add_argument("--json", action="store_true", help="for programs")
     runs.set_defaults(command=_runs)
 
-    resume = words.add_parser("resume", help="go on with a run")
-    resume.add_argument("run", nargs="?", default="latest")
-    resume.add_argument("--yes", action="store_true")
-    resume.add_argument("--output", action="store_true")
+    resume = word(words, "resume")
+    resume.add_argument("run", nargs="?", default="latest", metavar="RUN", help="default: the newest")
+    resume.add_argument("--yes", action="store_true", help="confirm what may be confirmed unattended")
+    resume.add_argument("--output", action="store_true", help="also print what the hosts print")
     resume.set_defaults(command=_resume)
 
-    checks = words.add_parser("check", help="run checks by themselves, read-only")
+    checks = word(words, "check")
     checks.add_argument("names", nargs="*", metavar="NAME", help="`list` names them; default: all")
-    checks.add_argument("--json", action="store_true")
-    checks.add_argument("--run", default="", help="take saved values from this run (practice: the lab)")
+    checks.add_argument("--json", action="store_true", help="for programs")
+    checks.add_argument(
+        "--run", default="", metavar="RUN", help="take saved values from this run (practice: the lab)"
+    )
     checks.set_defaults(command=_check)
 
-    report = words.add_parser("report", help="the drill report of a run; `report verify RUN` proves it")
-    report.add_argument("words", nargs="*", metavar="[verify] RUN")
-    report.add_argument("--format", choices=["md", "json"], default="md")
-    report.add_argument("-o", "--out")
+    report = word(words, "report")
+    report.add_argument("words", nargs="*", metavar="[verify] RUN", help="default: the newest run")
+    report.add_argument("--format", choices=["md", "json"], default="md", help="default: md")
+    report.add_argument("-o", "--out", metavar="FILE", help="write it there instead of to stdout")
     report.set_defaults(command=_report)
 
     # these have parsers of their own, made when they are used
-    words.add_parser("couchdb", help="the CouchDB tools by themselves", add_help=False).set_defaults(
-        command=_couchdb
-    )
-    words.add_parser("lab", help="the practice lab by hand", add_help=False).set_defaults(command=_lab)
+    for name, about, command in (
+        ("couchdb", "the CouchDB tools by themselves", _couchdb),
+        ("lab", "the practice lab by hand", _lab),
+    ):
+        own = words.add_parser(name, help=about, add_help=False, allow_abbrev=False, parents=[everywhere()])
+        own.set_defaults(command=command)
     return parser
 
 
