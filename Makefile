@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test test-couchdb lint bench lock clean
 
 # The full system restore on the practice lab: in the app on a terminal, else as plain lines
 # which end with the report's path.
@@ -18,6 +18,11 @@ demo: $(VENV)/run
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# Just the CouchDB suite; with COUCHDB_URL=http://one:5984,http://two:5984 against that cluster too
+# (COUCHDB_USER and COUCHDB_PASSWORD in the environment). It writes only to databases it makes.
+test-couchdb: $(VENV)/dev
+	$(BIN)/python -m pytest tests/couchdb $(ARGS)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

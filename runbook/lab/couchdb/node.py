@@ -25,7 +25,7 @@ _WELL_KNOWN_COOKIE = "monster"
 class StandIn:
     """One node. ``replication_delay`` (seconds; 0: none) sets all of the cluster's delays on the way to
     this node in the proportions of ``Timing``; ``timing`` sets each one. ``finish_wait`` (seconds) is
-    how long finish_cluster waits for all nodes."""
+    how long finish_cluster waits for all nodes. ``listen``: its loopback port, 0 for any that is free."""
 
     def __init__(
         self,
@@ -36,10 +36,11 @@ class StandIn:
         replication_delay: float = 1.0,
         timing: Timing | None = None,
         finish_wait: float = 5.0,
+        listen: int = 0,
     ) -> None:
         self.network, self.address, self.version = network, address, version
         self.timing = timing or Timing.of(replication_delay)
-        self.finish_wait = finish_wait
+        self.finish_wait, self.listen = finish_wait, listen
         self.log: deque[str] = deque(maxlen=2000)
         self.faults = Faults()
         self.name = ""  #: node name, once it has started
@@ -82,7 +83,7 @@ class StandIn:
             if name not in self.disk.nodes:
                 self.disk.nodes.add(name)
             self.booted_at = self.network.wall()
-            self._server = Server(self._answer, f"CouchDB/{self.version} (Erlang OTP/24)")
+            self._server = Server(self._answer, f"CouchDB/{self.version} (Erlang OTP/24)", self.listen)
             self.note("info", f"Apache CouchDB has started on http://any:5984/ as {name}")
             self.network.changed(eager=self)
 

@@ -24,9 +24,9 @@ _FIXED_ENDS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 class Server:
     """Listens from the start; ``close`` ends the listener and every live connection at once."""
 
-    def __init__(self, handler: Handler, banner: str) -> None:
+    def __init__(self, handler: Handler, banner: str, port: int = 0) -> None:
         self._handler, self._banner = handler, banner
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()

@@ -1,0 +1,47 @@
+"""``server``: each of the servers in turn, started once a module. See ``servers.py``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from runbook.couch.client import Client
+from tests.couchdb.servers import PouchdbServer, Server, StandInServer, UrlServer
+
+URL = os.environ.get("COUCHDB_URL", "")
+SERVERS = [
+    "standin",
+    pytest.param("pouchdb", marks=pytest.mark.real("npm")),
+    *(["url"] if URL else []),
+]
+
+
+def make(label: str) -> Server:
+    if label == "url":
+        return UrlServer(URL)
+    return PouchdbServer() if label == "pouchdb" else StandInServer()
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    made = make(request.param)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def clients(server: Server) -> Iterator[list[Client]]:
+    """New ones for each test: a test may close them."""
+    with server.opened() as found:
+        yield found
+
+
+@pytest.fixture
+def database(server: Server) -> str:
+    """An empty database of the test's own."""
+    return server.database()
