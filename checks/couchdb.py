@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import configparser
-import dataclasses
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-import yaml
 from msgspec.structs import replace
 from tabulate import tabulate
 
-from runbook import adapt, compose, dotenv, units
+from runbook import units
 from runbook.check import Finding, check
 from runbook.context import Look
-from runbook.couch import cluster, connect, copies
+from runbook.couch import cluster, connect, copies, settings
 from runbook.couch.recovery import contents, copies_wanted, database_names, first, lacking, surveyed
 from runbook.errors import ActionFailed, CouldNotLook, Unreachable
 from runbook.events import Verdict
@@ -202,114 +197,22 @@ async def node_config(look: Look) -> Finding:
 
 
 # ── settings files on the VMs ──────────────────────────────────────────────────────────────
-@dataclass(frozen=True)
-class _Settings:
-    """What one VM's files say; secrets only as hashes that never leave this module."""
-
-    machine: str
-    problems: tuple[str, ...]
-    same: Mapping[str, str]  #: setting -> hash of its value
-    monster: bool = False
-
-
 @check("Each VM's CouchDB settings are its own, the shared ones the same")
 async def settings_adapted(look: Look) -> Finding:
     """From .env, the compose override and CouchDB's own file; secrets are compared, never shown."""
-    found = await cluster.each(lambda machine: _read(look, machine), connect.machines(look))
+    found = await cluster.each(lambda machine: settings.read(look, machine), connect.machines(look))
     problems = [problem for one in found for problem in one.problems]
-    problems += _different(found, ("cookie", "secret", "admin hash", "uuid", "document limit"))
+    problems += settings.different({one.machine: one.shared for one in found}, settings.SHARED)
     expected = "NODENAME of each VM; one cookie (not the default), secret, admin hash and uuid on all"
     return _finding(look, problems, expected, f"so on {len(found)} VMs")
 
 
 @check("One cookie, not the default")
 async def cookie(look: Look) -> Finding:
-    found = await cluster.each(lambda machine: _read(look, machine), connect.machines(look))
-    problems = [
-        f"{one.machine} has the cookie `monster`: CouchDB refuses to start" for one in found if one.monster
-    ]
-    problems += _different(found, ("cookie",))
+    found = await cluster.each(lambda machine: settings.read(look, machine), connect.machines(look))
+    problems = [settings.monster(one.machine) for one in found if one.default_cookie]
+    problems += settings.different({one.machine: one.shared for one in found}, ("cookie",))
     return _finding(look, problems, "the same cookie on all, not `monster`", f"so on {len(found)} VMs")
-
-
-def _different(found: Iterable[_Settings], keys: Iterable[str]) -> list[str]:
-    problems, settings = [], list(found)
-    for key in keys:
-        missing = [one.machine for one in settings if not one.same.get(key)]
-        if missing:
-            problems.append(f"{_list(missing)}: no {key}")
-        elif len({one.same[key] for one in settings}) > 1:
-            others = [one.machine for one in settings if one.same[key] != settings[0].same[key]]
-            problems.append(f"the {key} of {_list(others)} is not that of {settings[0].machine}")
-    return problems
-
-
-async def _read(look: Look, machine: Machine) -> _Settings:
-    host = await look.hosts.open(machine.name)
-    try:
-        folder, files = await compose.find_files(dataclasses.replace(look, host=host))
-    except CouldNotLook as error:  # no compose file there: that is an answer to this question
-        return _Settings(machine.name, (error.what,), {})
-    override = files[1] if len(files) > 1 else adapt.OVERRIDE
-    texts, problems = {}, []
-    for name in (".env", override, adapt.INI):
-        data = await host.read_bytes(f"{folder}/{name}")
-        if data is None:
-            problems.append(f"{machine.name} has no {folder}/{name}")
-        texts[name] = (data or b"").decode("utf-8", "replace")
-    env = dotenv.parse(texts[".env"])
-    environment = _environment(texts[override])
-    sections = _ini(texts[adapt.INI])
-    if environment is None or sections is None:
-        problems.append(f"{machine.name}: the override or CouchDB's settings file cannot be read")
-    environment, sections = environment or {}, sections or {}
-    # the image makes the name couchdb@$NODENAME
-    if texts[override] and environment.get("NODENAME") != machine.internal:
-        has = environment.get("NODENAME", "none")
-        problems.append(f"{machine.name} has NODENAME {has}, not {machine.internal}")
-    value = environment.get("COUCHDB_ERLANG_COOKIE", "")
-    value = env.get("COUCHDB_COOKIE", "") if value in ("${COUCHDB_COOKIE}", "$COUCHDB_COOKIE") else value
-    if value == "monster":
-        problems.append(f"{machine.name} has the cookie `monster`: CouchDB refuses to start")
-    couchdb, admins = sections.get("couchdb", {}), sections.get("admins", {})
-    shared = {
-        "cookie": value,
-        "secret": sections.get("chttpd_auth", {}).get("secret", ""),
-        "admin hash": admins.get(look.site.couchdb.user, ""),
-        "uuid": couchdb.get("uuid", ""),
-        "document limit": couchdb.get("max_document_size", ""),
-    }
-    for key in ("cookie", "secret", "admin hash"):
-        if shared[key]:
-            look.secrets.learn(shared[key], f"couchdb {key} of {machine.name}")
-    if shared["admin hash"] and not shared["admin hash"].startswith("-pbkdf2"):
-        problems.append(
-            f"{machine.name}: the admin's password is not hashed, so each node would make its own hash"
-        )
-    hashes = {key: hashlib.sha256(text.encode()).hexdigest() for key, text in shared.items() if text}
-    return _Settings(machine.name, tuple(problems), hashes, value == "monster")
-
-
-def _environment(text: str) -> dict[str, str] | None:
-    """The couchdb service's environment in a compose file, in either of its forms."""
-    try:
-        found = ((yaml.safe_load(text) or {}).get("services") or {}).get("couchdb") or {}
-        given = found.get("environment") or {}
-        if isinstance(given, dict):
-            return {str(key): str(value) for key, value in given.items()}
-        return dict(str(item).partition("=")[::2] for item in given)
-    except (yaml.YAMLError, AttributeError, TypeError):
-        return None
-
-
-def _ini(text: str) -> dict[str, dict[str, str]] | None:
-    parser = configparser.RawConfigParser(strict=False, delimiters=("=",), comment_prefixes=(";",))
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    try:
-        parser.read_string(text)
-    except configparser.Error:
-        return None
-    return {section: dict(parser.items(section)) for section in parser.sections()}
 
 
 def _list(names: Iterable[str]) -> str:
