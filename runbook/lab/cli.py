@@ -13,27 +13,75 @@ from runbook.errors import EXIT_OK, EXIT_USE
 from runbook.lab import control
 from runbook.runs import runs
 
+#: verb -> its line in the list, what it does and prints, an example
+_VERBS = {
+    "up": (
+        "start the lab, unless it runs",
+        "Starts four machines on this PC, in a folder of their own; prints where the lab's settings are.\n"
+        "A lab that runs is left as it is, with all its faults.",
+        "runbook lab up --fresh",
+    ),
+    "down": (
+        "end the lab and remove all of it",
+        "Ends the lab and removes its folder; runs and reports stay. Exit code 2 while a run is open on it.",
+        "runbook lab down",
+    ),
+    "status": (
+        "what runs in it",
+        "Prints each machine's address, power and services, the DNS, and what is broken.",
+        "runbook lab --json status",
+    ),
+    "break": (
+        "break something on purpose",
+        "Breaks one thing, until it is mended. --list prints what can be broken and what is.\n"
+        "Exit code 2 for a fault or machine that there is not; then nothing was changed.",
+        "runbook lab break vm-down vm2",
+    ),
+    "mend": (
+        "mend what was broken (everything, unless named)",
+        "Mends one fault, on one machine or on all, and prints what was mended.\n"
+        "Exit code 2 for a fault or machine that there is not; then nothing was changed.",
+        "runbook lab mend vm-down vm2",
+    ),
+    "dns": (
+        "the practice domain's DNS",
+        "Prints the addresses that the domain answers; `point` sets them to the three production VMs first.",
+        "runbook lab dns point",
+    ),
+}
+
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="runbook lab", description="The practice lab by hand.")
+    top = argparse.ArgumentParser(
+        prog="runbook lab",
+        description="The practice lab by hand: machines to break and to restore, on this PC alone.",
+        epilog="`runbook lab VERB --help` says more. Each --state folder (RUNBOOK_STATE) has one lab.",
+    )
     top.add_argument("--json", action="store_true", help="for programs")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="up|down|status|break|mend|dns")
-    up = verbs.add_parser("up", help="start the lab, unless it runs")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="|".join(_VERBS))
+    up, down, _, breaking, mending, dns = (_verb(verbs, name) for name in _VERBS)
     up.add_argument("--fresh", action="store_true", help="end a running lab first, with all it holds")
     up.add_argument("--tofu", default="", help='"stand-in": leave a real tofu or terraform alone')
-    down = verbs.add_parser("down", help="end the lab and remove all of it")
     down.add_argument("--force", action="store_true", help="also while a run is open on it")
-    verbs.add_parser("status", help="what runs in it")
-    breaking = verbs.add_parser("break", help="break something on purpose")
-    breaking.add_argument("fault", nargs="?", default="")
-    breaking.add_argument("machine", nargs="?", default="")
     breaking.add_argument("--list", action="store_true", help="what can be broken")
-    mending = verbs.add_parser("mend", help="mend what was broken (everything, unless named)")
-    mending.add_argument("fault", nargs="?", default="")
-    mending.add_argument("machine", nargs="?", default="")
-    dns = verbs.add_parser("dns", help="the practice domain's DNS")
+    for each in (breaking, mending):
+        each.add_argument("fault", nargs="?", default="", metavar="FAULT", help="`break --list` names them")
+        each.add_argument("machine", nargs="?", default="", metavar="VM", help="for faults of one machine")
     dns.add_argument("what", choices=("point", "status"), help="point: at the three production VMs")
     return top
+
+
+def _verb(verbs: Any, name: str) -> argparse.ArgumentParser:
+    line, text, example = _VERBS[name]
+    made: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=line,
+        description=text,
+        epilog=f"Example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="for programs")
+    return made
 
 
 def main(argv: list[str], state: Path) -> int:
@@ -70,8 +118,9 @@ async def _run(options: argparse.Namespace, state: Path) -> int:
         _print(options, {"broken": options.fault}, f"Broken: {text}.")
     elif options.verb == "mend":
         mended = await control.call(state, "mend", fault=options.fault, machine=options.machine)
+        left = (await control.call(state, "status"))["faults"]
         _print(
-            options, {"mended": mended}, f"Mended: {', '.join(mended)}." if mended else "Nothing was broken."
+            options, {"mended": mended}, _mended(mended, left, f"{options.fault} {options.machine}".strip())
         )
     else:
         if options.what == "point":
@@ -80,6 +129,13 @@ async def _run(options: argparse.Namespace, state: Path) -> int:
             addresses = (await control.call(state, "status"))["dns"]
         _print(options, {"addresses": addresses}, f"The domain answers {', '.join(addresses)}.")
     return EXIT_OK
+
+
+def _mended(mended: list[str], left: list[str], wanted: str) -> str:
+    """``left``: what is still broken; ``wanted``: what was to be mended, empty for everything."""
+    if mended:
+        return f"Mended: {', '.join(mended)}."
+    return f"{wanted} was not broken; broken: {', '.join(left)}." if left else "Nothing was broken."
 
 
 def _known() -> list[dict[str, Any]]:

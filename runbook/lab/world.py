@@ -19,7 +19,7 @@ from runbook.lab.container import Program
 from runbook.lab.control import LabInfo
 from runbook.lab.dockercli import DockerCli
 from runbook.lab.engine import Engine
-from runbook.lab.faults import CRASH_LOG, FAULTS
+from runbook.lab.faults import CRASH_LOG, FAULTS, Fault
 from runbook.lab.layout import BACKUP, BY_INTERNAL, DOMAIN, MONITORING, SPECS, STUDIO, Layout, Spec
 from runbook.lab.nameserver import NameServer
 from runbook.lab.pki import Authority
@@ -294,22 +294,31 @@ class World:
             for f in FAULTS.values()
         ]
 
-    async def _break(self, fault: str, machine: str = "") -> str:
+    def _meant(self, fault: str, machine: str) -> tuple[Fault | None, str]:
+        """The fault and the machine's name, where they are given. Raises Refused, naming those there are."""
         found = FAULTS.get(fault)
+        if fault and found is None:
+            raise Refused(f"there is no fault {fault!r}; there are {', '.join(FAULTS)}")
+        if found and machine and not found.machine:
+            raise Refused(f"{fault} is about no single machine: leave out {machine!r}")
+        return found, self._machine(machine).spec.name if machine else ""
+
+    async def _break(self, fault: str, machine: str = "") -> str:
+        found, name = self._meant(fault, machine)
         if found is None:
-            raise Refused(f"there is no fault {fault!r}; see: runbook lab break --list")
-        if found.machine and not machine:
+            raise Refused(f"say which fault; there are {', '.join(FAULTS)}")
+        if found.machine and not name:
             raise Refused(f"{fault} needs a machine: {', '.join(self.vms)}")
-        vm = self._machine(machine) if found.machine else None
+        vm = self.vms[name] if name else None
         if vm is not None and not vm.exists:
             raise Refused(f"{vm.spec.name} does not exist yet; OpenTofu makes it")
-        self.faults.add((fault, vm.spec.name if vm else ""))
+        self.faults.add((fault, name))
         await found.make(self, vm)
         return found.text
 
     async def _mend(self, fault: str = "", machine: str = "") -> list[str]:
         """One fault (on one machine), or all that are active; returns what was mended."""
-        name = self._machine(machine).spec.name if machine else ""
+        _, name = self._meant(fault, machine)
         chosen = sorted(f for f in self.faults if fault in ("", f[0]) and name in ("", f[1]))
         for one in chosen:
             self.faults.discard(one)

@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from runbook.errors import EXIT_USE
 from runbook.lab import LabError, cli
 from runbook.lab.faults import FAULTS
 from tests.lab.conftest import Lab, until
@@ -136,20 +137,40 @@ async def test_faults_need_their_machine(lab: Lab) -> None:
     assert {fault["name"] for fault in listed} == set(FAULTS)
 
 
+@pytest.mark.parametrize("verb", ["break", "mend"])
+async def test_what_there_is_not_is_refused_with_what_there_is(lab: Lab, verb: str) -> None:
+    await lab.call("break", fault="dns-stale")
+    for fault, machine, words in (
+        ("nope", "", ", ".join(FAULTS)),
+        ("vm-down", "vm9", "there is no machine 'vm9'; there are .*vm1, vm2, vm3"),
+        ("dns-stale", "vm1", "about no single machine"),
+    ):
+        with pytest.raises(LabError, match=words) as refused:
+            await lab.call(verb, fault=fault, machine=machine)
+        assert refused.value.exit_code == EXIT_USE
+    assert (await lab.call("status"))["faults"] == ["dns-stale"], "and nothing was changed"
+
+
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         assert cli.main(["break", "--list"], tmp_path) == 0
         assert "vm-down VM" in capsys.readouterr().out
         assert cli.main(["up"], tmp_path) == 0
         assert "runbook.toml" in capsys.readouterr().out
-        assert cli.main(["--json", "status"], tmp_path) == 0
-        assert json.loads(capsys.readouterr().out)["machines"]["backup"]["running"] is True
+        for line in (["--json", "status"], ["status", "--json"]):
+            assert cli.main(line, tmp_path) == 0
+            assert json.loads(capsys.readouterr().out)["machines"]["backup"]["running"] is True
         assert cli.main(["dns", "point"], tmp_path) == 0
         assert cli.main(["break", "dns-stale"], tmp_path) == 0
         assert cli.main(["status"], tmp_path) == 0
         shown = capsys.readouterr().out
         assert "broken: dns-stale" in shown and "vm1" in shown
+        assert cli.main(["mend", "disk-full", "vm1"], tmp_path) == 0
+        assert capsys.readouterr().out == "disk-full vm1 was not broken; broken: dns-stale.\n"
         assert cli.main(["mend"], tmp_path) == 0
+        assert capsys.readouterr().out == "Mended: dns-stale.\n"
+        assert cli.main(["mend"], tmp_path) == 0
+        assert capsys.readouterr().out == "Nothing was broken.\n"
     finally:
         assert cli.main(["down"], tmp_path) == 0
     assert cli.main(["down"], tmp_path) == 0
