@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from runbook.couch.client import Client, RequestRefused
-from runbook.errors import ActionFailed, RunbookError
+from runbook.errors import ActionFailed, CouldNotLook, RunbookError
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -21,16 +21,27 @@ T = TypeVar("T")
 DEFAULT_LIMIT = 8_000_000
 #: databases that servers or LMS may have made without anybody's data in them
 SYSTEM = frozenset({"_users", "_replicator", "_global_changes"})
+#: what ``setup_state`` says of a complete set-up
+FINISHED = "cluster_finished"
+
+
+#: hosts in a node's name that mean every machine to itself: no other node can reach it
+_NOWHERE = frozenset({"", "nohost", "localhost", "127.0.0.1", "::1"})
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node says. ``listed``: who should be there; ``connected``: who is. ``problem``:
-    why it could not be asked."""
+    """What one node says. ``listed``: who should be there; ``connected``: who is; ``mode``: its
+    maintenance_mode, empty or false in service. ``problem``: why it could not be asked."""
 
     name: str = ""
     connected: frozenset[str] = frozenset()
     listed: frozenset[str] = frozenset()
+    mode: str = ""
     problem: str = ""
+
+    @property
+    def serves(self) -> bool:
+        return not self.problem and self.mode not in ("true", "nolb")
 
 
 async def each(function: Callable[[A], Awaitable[T]], items: Iterable[A], limit: int = 8) -> list[T]:
@@ -60,6 +71,7 @@ async def member(client: Client) -> Member:
             name=str(name),
             connected=frozenset(map(str, body["all_nodes"])),
             listed=frozenset(map(str, body["cluster_nodes"])),
+            mode=await setting(client, "couchdb", "maintenance_mode"),
         )
     except RunbookError as error:
         return Member(problem=str(error))
@@ -70,6 +82,15 @@ async def member(client: Client) -> Member:
 async def members(clients: Mapping[str, Client]) -> dict[str, Member]:
     found = await each(member, clients.values())
     return dict(zip(clients, found, strict=True))
+
+
+def veteran(found: Mapping[str, Member]) -> str:
+    """The machine whose node knows the cluster best: in service, listing and seeing the most. A
+    blank node knows only itself, wherever it stands in the order. Raises CouldNotLook."""
+    able = {machine: one for machine, one in found.items() if not one.problem}
+    if not able:
+        raise CouldNotLook("\n".join(one.problem for one in found.values()) or "There is no node to ask.")
+    return max(able, key=lambda name: (able[name].serves, len(able[name].listed), len(able[name].connected)))
 
 
 def unjoined(found: Mapping[str, Member], expected: Mapping[str, str]) -> list[str]:
@@ -104,6 +125,11 @@ def misnamed(found: Mapping[str, Member], expected: Mapping[str, str]) -> list[s
     ]
 
 
+def unreachable_name(name: str) -> bool:
+    """``nonode@nohost``, ``couchdb@127.0.0.1``: a node of that name can never join."""
+    return name.rpartition("@")[2] in _NOWHERE
+
+
 async def setup_state(client: Client) -> str:
     """``cluster_finished`` when the set-up is complete on that node."""
     return str((await client.aneed("_cluster_setup")).get("state"))
@@ -113,26 +139,50 @@ async def setup(client: Client, action: str, **fields: Any) -> None:
     """One step of the set-up; that it was done before is success. Raises ActionFailed."""
     reply = await client.apost("_cluster_setup", body={"action": action, **fields}, timeout=90.0)
     reason = str(reply.body.get("reason")) if isinstance(reply.body, dict) else ""
-    if reply.ok or (action == "add_node" and reply.status == 409) or "is already" in reason:
-        return
-    raise ActionFailed(
-        f"CouchDB on {client.node} refused {action} {fields.get('host', '')}: {reply.error}.",
-        next="Check from that VM that the other one's port 5984 answers, and 4369 and 9100 are open.",
-    )
+    before = (action == "add_node" and reply.status == 409) or reason == f"Cluster is already {_DONE[action]}"
+    if not reply.ok and not before:
+        raise ActionFailed(
+            f"CouchDB on {client.node} refused {action} {fields.get('host', '')}: {reply.error}.",
+            next="Check from that VM that the other one's port 5984 answers, and 4369 and 9100 are open.",
+        )
+
+
+#: what the server says when a step of the set-up was done before
+_DONE = {"enable_cluster": "enabled", "finish_cluster": "finished", "add_node": "added"}
+
+
+async def finish(client: Client) -> list[str]:
+    """Finish the set-up from that node, which gives all others its own admin hash, uuid and secret:
+    only ever from an old, good one. Why it is not finished, in words: the server waits 5 s for all
+    nodes to connect and then gives up, which may be asked again. Raises ActionFailed."""
+    try:
+        await setup(client, "finish_cluster")
+    except ActionFailed as error:
+        if "timed out waiting for nodes to connect" not in error.what:
+            raise
+        return [error.what]
+    state = await setup_state(client)
+    return [] if state == FINISHED else [f"CouchDB on {client.node} says: {state}."]
 
 
 # ── settings and work of each node ─────────────────────────────────────────────────────────
+async def setting(client: Client, section: str, key: str) -> str:
+    """That node's value; empty when there is none. Raises RequestRefused."""
+    reply = await client.aget("_node", "_local", "_config", section, key)
+    if reply.status == 404:
+        return ""
+    if not reply.ok:
+        raise RequestRefused(client.node, f"show {key}", reply)
+    return str(reply.body)
+
+
 async def document_limit(client: Client) -> int:
     """max_document_size of that node, bytes."""
-    reply = await client.aget("_node", "_local", "_config", "couchdb", "max_document_size")
-    if reply.status == 404:
-        return DEFAULT_LIMIT
-    if not reply.ok:
-        raise RequestRefused(client.node, "show max_document_size", reply)
+    found = await setting(client, "couchdb", "max_document_size")
     try:
-        return int(str(reply.body))
+        return int(found or DEFAULT_LIMIT)
     except ValueError:
-        raise ActionFailed(f"max_document_size on {client.node} is {reply.body!r}, not a number.") from None
+        raise ActionFailed(f"max_document_size on {client.node} is {found!r}, not a number.") from None
 
 
 async def document_limits(clients: Mapping[str, Client]) -> dict[str, int]:
