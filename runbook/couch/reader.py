@@ -11,10 +11,14 @@ a restore lie is a Problem with the byte offset where it stands.
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import IO, Literal, NamedTuple, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -29,6 +33,7 @@ Kind = Literal[
     "empty",
     "error_page",
     "not_a_dump",
+    "gzip",
     "cut_off",
     "trailing",
     "not_json",
@@ -112,29 +117,56 @@ def revision(rev: str) -> tuple[int, str]:
 
 
 class Reader:
-    """One pass over a dump: iterate for Rows and Problems; ``total_rows`` and ``rows`` afterwards."""
+    """One pass over a dump: iterate for Rows and Problems; ``total_rows`` and ``rows`` afterwards.
+
+    A file may be compressed with gzip. Byte offsets are those of the text, not of the file.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.name = database_name(path)
+        self._begin(database_name(path), lambda: _opened(path))
+
+    @classmethod
+    def of(cls, stream: io.BufferedIOBase, name: str) -> Reader:
+        """Of a body as it comes from a server; ``name`` is the database's. Not closed afterwards.
+        What reading it raises is not caught."""
+        reader = cls.__new__(cls)
+        reader._begin(name, lambda: nullcontext(cast("IO[bytes]", stream)))
+        return reader
+
+    def _begin(self, name: str, open: Callable[[], AbstractContextManager[IO[bytes]]]) -> None:
+        self.name = name
+        self._open = open
         self.total_rows: int | None = None
         self.rows = 0
         self.whole = False
 
     def __iter__(self) -> Iterator[Row | Problem]:
-        with self.path.open("rb", buffering=_CHUNK) as file:
-            head = file.read(_HEAD_LIMIT)
-            start = _HEAD.match(head)
-            if not start:
-                yield self._no_dump(head)
-                return
-            self._count(head[: start.end()])
-            file.seek(start.end())
-            one_a_line = _ONE_A_LINE.match(head, start.end())
-            for item in self._lines(file) if one_a_line else self._objects(file):
-                if isinstance(item, Row):
-                    self.rows += 1
-                yield item
+        with self._open() as stream:
+            try:
+                yield from self._items(_Feed(stream))
+            except EOFError:
+                text = (
+                    f"Backup of {self.name} is cut off after row {self.rows} (its gzip file ends too early)"
+                )
+                yield Problem("cut_off", f"{text}; nothing restored.")
+            except (gzip.BadGzipFile, zlib.error) as error:
+                self.whole = False
+                text = f"Backup of {self.name} is damaged: its gzip file is not sound ({error})"
+                yield Problem("gzip", f"{text}; nothing restored.")
+
+    def _items(self, feed: _Feed) -> Iterator[Row | Problem]:
+        head = feed.read(_HEAD_LIMIT)
+        start = _HEAD.match(head)
+        if not start:
+            yield self._no_dump(head)
+            return
+        self._count(head[: start.end()])
+        one_a_line = _ONE_A_LINE.match(head, start.end())
+        feed.unread(head[start.end() :])
+        for item in self._lines(feed) if one_a_line else self._objects(feed):
+            if isinstance(item, Row):
+                self.rows += 1
+            yield item
 
     def _no_dump(self, head: bytes) -> Problem:
         if not head.strip():
@@ -168,8 +200,8 @@ class Reader:
         return None
 
     # ── one row a line, as CouchDB writes: the fast way ────────────────────────────────────
-    def _lines(self, file: BinaryIO) -> Iterator[Row | Problem]:
-        offset = file.tell()
+    def _lines(self, file: _Feed) -> Iterator[Row | Problem]:
+        offset = file.at
         while line := file.readline(MAX_ROW):
             text = line.strip(b" \t\r\n")
             if text.startswith(b"]"):
@@ -183,18 +215,19 @@ class Reader:
                     yield found
                 elif found.kind == "not_json":
                     # not what a line should be: perhaps several rows, or part of one
-                    file.seek(offset)
+                    file.unread(line)
+                    file.keep()
                     whole = next(self._objects(file), None)
+                    file.back()
                     if isinstance(whole, Row):
-                        file.seek(offset)
                         yield from self._objects(file)
                         return
+                    file.readline(MAX_ROW)
                     if not line.endswith(b"\n"):
                         break
                     if text.startswith(b'{"error"'):
                         yield self._broke_off(text, offset)
                         return
-                    file.seek(offset + len(line))
                     yield found
                 else:
                     yield found
@@ -207,8 +240,8 @@ class Reader:
         return Problem("cut_off", f"{problem.text} The server had said: {said}", offset=offset)
 
     # ── any other layout: find where each object ends ──────────────────────────────────────
-    def _objects(self, file: BinaryIO) -> Iterator[Row | Problem]:
-        base, buffer, at = file.tell(), bytearray(), 0
+    def _objects(self, file: _Feed) -> Iterator[Row | Problem]:
+        base, buffer, at = file.at, bytearray(), 0
         while True:
             visible = _VISIBLE.search(buffer, at)
             if visible is None:
@@ -267,7 +300,53 @@ class Reader:
         return Problem(kind, text, ids=(id,) if id else (), offset=offset)
 
 
-def _object_end(buffer: bytearray, start: int, file: BinaryIO) -> int | None:
+class _Feed:
+    """A stream that is read forward only, with room to put back what was read too far."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._back = b""
+        self._kept: list[bytes] | None = None
+        self.at = 0  #: offset of the next byte
+
+    def read(self, size: int) -> bytes:
+        data, self._back = self._back[:size], self._back[size:]
+        if len(data) < size:
+            data += self._stream.read(size - len(data))
+        self.at += len(data)
+        if self._kept is not None:
+            self._kept.append(data)
+        return data
+
+    def readline(self, size: int) -> bytes:
+        end = self._back.find(b"\n") + 1
+        line, self._back = (self._back[:end], self._back[end:]) if end else (self._back, b"")
+        if not end:
+            line += self._stream.readline(size)
+        self.at += len(line)
+        return line
+
+    def unread(self, data: bytes) -> None:
+        self._back = data + self._back
+        self.at -= len(data)
+
+    def keep(self) -> None:
+        """From here on, what is read can be put back."""
+        self._kept = []
+
+    def back(self) -> None:
+        kept, self._kept = self._kept or [], None
+        self.unread(b"".join(kept))
+
+
+def _opened(path: Path) -> IO[bytes]:
+    file = cast("io.BufferedReader", path.open("rb", buffering=_CHUNK))
+    if file.peek(2)[:2] != b"\x1f\x8b":
+        return file
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+
+
+def _object_end(buffer: bytearray, start: int, file: _Feed) -> int | None:
     """Where the object at ``start`` ends; reads on into ``buffer`` as far as needed. None: never."""
     at, depth, in_string = start, 0, False
     while True:
@@ -298,4 +377,4 @@ def _object_end(buffer: bytearray, start: int, file: BinaryIO) -> int | None:
 
 def database_name(path: Path) -> str:
     """A file's database: ``a%2Fb.json`` holds ``a/b``."""
-    return unquote(path.name.removesuffix(".json"))
+    return unquote(path.name.removesuffix(".gz").removesuffix(".json"))
