@@ -23,8 +23,10 @@ import msgspec
 
 NAME = "backup_manifest.json"
 EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
+#: SHA-256 of every file, in the dumps that this program makes
+SUMS = "SHA256SUMS"
 #: what the platform's fetch script and this program leave beside a backup
-LEFT_BY_OTHERS = re.compile(r"calculated_checksum\.txt|logs/.*|\.runbook-.*")
+LEFT_BY_OTHERS = re.compile(r"calculated_checksum\.txt|SHA256SUMS|logs/.*|\.runbook-.*")
 _CHUNK = 1 << 20
 _Order = Callable[[bytes], tuple[str | bytes, ...]]
 
@@ -34,6 +36,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     backup_type: str = ""
     nodes: tuple[str, ...] = ()
     checksum: str = ""
+    folder: str = ""  #: where it was made; only in the dumps that this program makes
 
     def made(self) -> datetime | None:
         """``backup_date`` as an aware time (UTC where it names no zone); None: not a date."""
@@ -88,6 +91,13 @@ def hash_files(folder: Path) -> dict[str, str]:
     }
 
 
+def checksum(hashes: Mapping[str, str], folder: str) -> str:
+    """As the platform's script makes it in ``folder``; ``hashes`` (path below it -> MD5) without the
+    manifest, which is there but empty then."""
+    text = _listing({**hashes, NAME: EMPTY_MD5}, f"{folder.rstrip('/')}/", _bytes_order)
+    return hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+
 def check(
     manifest: Manifest, hashes: Mapping[str, str], *, id: str, here: str, roots: Iterable[str]
 ) -> Match:
@@ -118,7 +128,8 @@ def _folders(manifest: Manifest, id: str, here: str, roots: Iterable[str]) -> It
         for shift in (0, -1, 1):
             days.append(f"{made + timedelta(days=shift):%Y%m%d}")
     bases = [root.rstrip("/") for root in roots]
-    folders = [f"{base}/daily/{day}" for base in bases for day in days]
+    folders = [manifest.folder.rstrip("/")] if manifest.folder else []
+    folders += [f"{base}/daily/{day}" for base in bases for day in days]
     folders += [f"{base}/{tier}/{id}" for base in bases for tier in ("daily", "weekly", "monthly", "pinned")]
     folders += [f"{base}/{id}" for base in bases] + [here.rstrip("/")]
     for folder in dict.fromkeys(folders):

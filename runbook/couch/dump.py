@@ -1,0 +1,192 @@
+"""Take a backup of CouchDB now: every database as it was at one moment, in the platform's layout.
+
+A cluster is one state and dumped once, under the folder of its first node; its databases are
+spread over all nodes, several at once. See ``snapshot`` for how one is read while it is written to,
+``beside`` for what is kept that the platform's dumps lack, ``dumpfolder`` for the folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from runbook.couch.asking import ATTEMPTS, FIRST_PAUSE, Asking, Stopped
+from runbook.couch.beside import Meta
+from runbook.couch.client import Client
+from runbook.couch.dumpfolder import DumpFolder
+from runbook.couch.dumpplan import DumpPlan, Target
+from runbook.couch.progress import Progress
+from runbook.couch.snapshot import Snapshot
+from runbook.errors import ActionFailed, RunbookError
+
+#: databases read at once, over all nodes
+PARALLEL = 6
+_TICK = 0.2
+
+
+class Dumped(msgspec.Struct, frozen=True, kw_only=True):
+    """``metas``: ``node/database`` -> what is known beside its dump."""
+
+    path: str
+    metas: dict[str, Meta]
+    resumed: bool = False
+
+    @property
+    def documents(self) -> int:
+        return sum(one.documents for one in self.metas.values())
+
+    def remarks(self) -> list[str]:
+        """What a person has to know of it."""
+        found = []
+        for name, one in self.metas.items():
+            if one.late:
+                found.append(
+                    f"{name}: {one.late} documents changed after sequence {one.sequence[:24]} and are not in "
+                    "the dump as they are now; some others may be a little newer than that sequence"
+                )
+            if one.lacking:
+                found.append(f"{name}: the attachments of {one.lacking} documents could not be had")
+        return found
+
+
+class Dumping:
+    """One dump: ``run`` blocks until the backup is there, ``stop`` ends it from another thread.
+
+    ``clients``: by the address that names a node's folder, those of ``planned``. ``say`` hears lines for
+    a person, from any thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: DumpPlan,
+        clients: Mapping[str, Client],
+        *,
+        say: Callable[[str], None] = lambda line: None,
+        parallel: int = PARALLEL,
+        attempts: int = ATTEMPTS,
+        pause: float = FIRST_PAUSE,
+    ) -> None:
+        self.folder, self.plan, self.clients = DumpFolder(folder), plan, dict(clients)
+        self.say, self.parallel, self.attempts, self.pause = say, parallel, attempts, pause
+        self.progress = Progress(plan.documents, plan.bytes)
+        self._stop, self._gate = threading.Event(), threading.Lock()
+
+    def run(self) -> Dumped:
+        """Raises ActionFailed, LoginRefused, DumpDamaged and the Client's errors after many attempts.
+        What was read by then stays in the folder's ``.part``, and the next run goes on with it."""
+        try:
+            resumed = self.folder.open(self.plan.state)
+            if resumed:
+                self.say(f"going on with what was read before, in {self.folder.part}")
+            metas = self._take_all()
+            made = min(datetime.fromisoformat(one.made) for one in metas.values())
+            self.folder.finish(self.plan.nodes, made, self._beat)
+        except (OSError, sqlite3.Error) as error:
+            raise self._not_written(error) from None
+        finally:
+            self.folder.close()
+        return Dumped(path=str(self.folder.path), metas=metas, resumed=resumed)
+
+    def stop(self) -> None:
+        """End soon: connections are cut."""
+        self._stop.set()
+        for client in self.clients.values():
+            client.close()
+
+    def _take_all(self) -> dict[str, Meta]:
+        """The largest first; the first error ends the others."""
+        order = sorted(enumerate(self.plan.targets), key=lambda pair: -pair[1].bytes)
+        pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="dump")
+        try:
+            tasks = {one.name: pool.submit(self._take, one, turn) for turn, one in order}
+            for task in wait(tasks.values(), return_when="FIRST_EXCEPTION").done:
+                if error := task.exception():
+                    raise error
+            return {one.name: tasks[one.name].result() for one in self.plan.targets}
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _take(self, target: Target, turn: int) -> Meta:
+        place = self.folder.place(target.node, target.database)
+        snapshot = Snapshot(
+            target.database,
+            place.dump,
+            place.work,
+            Asking(self._nodes(target, turn), self._stop, attempts=self.attempts, pause=self.pause),
+            identity=target.identity,
+            progress=self.progress,
+            gate=self._gate,
+        )
+        try:
+            meta = snapshot.take()
+        except (Stopped, OSError, sqlite3.Error):
+            raise
+        except RunbookError as error:
+            raise ActionFailed(
+                f"The dump of {target.name} did not come to its end: {error.what}",
+                next=f"{error.next} There is no backup yet; the next call goes on from there.".strip(),
+            ) from None
+        self.say(f"{target.database}: {meta.documents} documents, at sequence {meta.sequence[:24]}")
+        return meta
+
+    def _nodes(self, target: Target, turn: int) -> list[Client]:
+        if self.plan.each_node:
+            return [self.clients[target.node]]
+        every = [self.clients[name] for name in self.plan.sources]
+        start = turn % len(every)
+        return every[start:] + every[:start]
+
+    def _beat(self) -> None:
+        if self._stop.is_set():
+            raise Stopped("Stopped.")
+
+    def _not_written(self, error: OSError | sqlite3.Error) -> ActionFailed:
+        where = getattr(error, "filename", None) or self.folder.part
+        reason = getattr(error, "strerror", None) or str(error)
+        return ActionFailed(
+            f"{where} could not be written: {reason}. {self.folder.path} was not made.",
+            next=f"Make room there and try again: it goes on with what lies in {self.folder.part}.",
+        )
+
+
+async def dump(
+    folder: Path,
+    plan: DumpPlan,
+    clients: Mapping[str, Client],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Dumped:
+    """Dump in threads; ``progress`` and ``say`` are called on the event loop. When this is cancelled,
+    the clients are closed and all threads have ended before it returns. Raises as Dumping.run."""
+    loop = asyncio.get_running_loop()
+
+    def heard(line: str) -> None:
+        if say:
+            loop.call_soon_threadsafe(say, line)
+
+    work = Dumping(folder, plan, clients, say=heard)
+    task = asyncio.ensure_future(asyncio.to_thread(work.run))
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=_TICK)
+            if progress:
+                progress(work.progress)
+        return task.result()
+    finally:
+        if not task.done():
+            work.stop()
+            with suppress(Exception):
+                await asyncio.shield(task)
