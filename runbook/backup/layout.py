@@ -113,6 +113,11 @@ def describe(
     )
 
 
+def is_dump(name: str) -> bool:
+    """Is the file of that path below a backup's folder a dump of a database?"""
+    return name.startswith(NODE) and name.count("/") == 1 and name.endswith(".json")
+
+
 def _everywhere(database: str) -> bool:
     return database not in ("_replicator", "_global_changes")
 

@@ -24,8 +24,9 @@ NEVER_HELD = (
     "scripts/",
     "image versions",
     "Caddy's certificates",
-    "attachments, _security and revision limits of the databases",
 )
+#: what only dumps of this program hold
+BESIDE = "attachments, _security and revision limits of the databases"
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,15 +72,17 @@ def verify(
         try:
             if name.endswith(".gz"):
                 facts.append(_read_archive(path, name))
-            elif name.startswith(layout.NODE) and name.endswith(".json") and count:
+            elif layout.is_dump(name) and count:
                 found, worth = _read_dump(path, name, largest, problems, remarks)
                 documents[name.removeprefix(layout.NODE).removesuffix(".json")] = found
                 facts.append(worth)
         except (RunbookError, OSError) as error:
             problems.append(f"{name}: {error}")
     way = _checksum(backup, roots, problems, remarks, facts)
+    own = _own(backup, largest, problems, remarks, facts, stop)
     _age(backup, now, rpo, remarks, facts)
-    facts.append(f"rebuildable from this alone: no, it lacks {'; '.join(NEVER_HELD)}")
+    lacks = NEVER_HELD if own else (*NEVER_HELD, BESIDE)
+    facts.append(f"rebuildable from this alone: no, it lacks {'; '.join(lacks)}")
     return Verified(
         backup=backup,
         way=way,
@@ -100,12 +103,40 @@ def _read_archive(path: Path, name: str) -> str:
 def _read_dump(
     path: Path, name: str, largest: int, problems: list[str], remarks: list[str]
 ) -> tuple[int, str]:
+    from runbook.backup import ours
     from runbook.couch import inspection  # only here: listing backups needs no dump reader
 
-    found = inspection.inspect(path, largest)
+    found, filled = inspection.inspect(path, largest), ours.has(path)
     for problem in found.problems:
+        if problem.kind == "stub" and filled:
+            continue  # the contents lie beside it
         (problems if problem.fatal else remarks).append(f"{name}: {problem.text}")
     return found.rows, f"{name}: {found.rows} documents, every row read"
+
+
+def _own(
+    backup: Backup,
+    largest: int,
+    problems: list[str],
+    remarks: list[str],
+    facts: list[str],
+    stop: threading.Event | None,
+) -> bool:
+    """Is it a dump of this program's? Then what the platform's lack is read too."""
+    from runbook.backup import ours
+
+    folder = Path(backup.path)
+    dumps = [folder / name for name in backup.files if layout.is_dump(name) and ours.has(folder / name)]
+    try:
+        if manifest.SUMS in backup.files:
+            differing = ours.sums(folder, backup.files, stop)
+            problems += differing
+            if not differing:
+                facts.append(f"every file has its SHA-256 of {manifest.SUMS}")
+        facts += [ours.read(path, largest, problems, remarks) for path in dumps]
+    except (RunbookError, OSError, ValueError) as error:
+        problems.append(str(error))
+    return bool(dumps)
 
 
 def _checksum(
