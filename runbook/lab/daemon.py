@@ -7,13 +7,15 @@ import contextlib
 import fcntl
 import json
 import logging
+import marshal
 import os
 import shutil
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from runbook.lab import processes
 from runbook.lab.layout import Layout
@@ -69,30 +71,30 @@ def _ready() -> None:
 async def _client(
     world: World, stop: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
+    """One request. As a line of JSON, or marshalled from a VM's `docker`, which must start quickly."""
+    dump = _json
+
     def send(message: object) -> None:
         if not writer.is_closing():
-            writer.write(json.dumps(message).encode() + b"\n")
+            writer.write(dump(message))
 
     try:
-        request = json.loads(await reader.readline())
+        first = await reader.readexactly(1)
+        if first != b"{":
+            dump = _marshalled
+            size = int.from_bytes(first + await reader.readexactly(3), "big")
+            await _docker(world, send, reader, marshal.loads(await reader.readexactly(size)))
+            return
+        request = json.loads(first + await reader.readline())
         verb = request.pop("verb")
         if verb == "down":
             stop.set()
             send({"ok": True})
-        elif verb == "docker":
-            # a `logs -f` ends when its client goes
-            work = asyncio.ensure_future(world.docker(send, **request))
-            gone = asyncio.ensure_future(reader.read())
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                work.cancel()
-            gone.cancel()
-            send({"exit": await work})
         else:
             send({"ok": await world.ask(verb, request)})
     except Refused as refused:
         send({"error": str(refused)})
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, asyncio.IncompleteReadError):
         pass
     except Exception as error:
         traceback.print_exc()
@@ -101,6 +103,27 @@ async def _client(
         with contextlib.suppress(OSError):
             await writer.drain()
             writer.close()
+
+
+def _json(message: object) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def _marshalled(message: Any) -> bytes:
+    data = marshal.dumps(message)
+    return len(data).to_bytes(4, "big") + data
+
+
+async def _docker(
+    world: World, send: Callable[[object], None], reader: asyncio.StreamReader, request: dict[str, Any]
+) -> None:
+    work = asyncio.ensure_future(world.docker(send, **request))
+    gone = asyncio.ensure_future(reader.read())  # a `logs -f` ends when its client goes
+    await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        work.cancel()
+    gone.cancel()
+    send({"exit": await work})
 
 
 def main(argv: list[str]) -> int:

@@ -41,7 +41,7 @@ def install(layout: Layout, spec: Spec, *, compose: int) -> None:
         "INTERNAL": spec.internal,
         "SOCKET": layout.socket,
         "PYTHON": sys.executable,
-        "CLIENT": CLIENT,
+        "ENGINE": HERE / "engine.py",
         "NETWORK": HERE / "network",
         "DF": shutil.which("df") or "/bin/df",
         "TAR": shutil.which("tar") or "/bin/tar",
