@@ -61,6 +61,17 @@ async def each(function: Callable[[A], Awaitable[T]], items: Iterable[A], limit:
     return [task.result() for task in tasks]
 
 
+async def until(limit: float, look: Callable[[], Awaitable[list[str]]], pause: float = 0.5) -> list[str]:
+    """Ask until there are no problems, at most ``limit`` seconds; the last problems."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + limit
+    while True:
+        problems = await look()
+        if not problems or clock() > end:
+            return problems
+        await asyncio.sleep(pause)
+
+
 # ── members ────────────────────────────────────────────────────────────────────────────────
 async def member(client: Client) -> Member:
     """Never raises for a node that cannot be asked: that is an answer too."""

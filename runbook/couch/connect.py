@@ -7,13 +7,13 @@ are met there, and a node stands under its address in place of a machine's name.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from runbook.context import Look
 from runbook.couch.client import Client
-from runbook.couch.cluster import each
+from runbook.couch.cluster import Member, each, unreachable_name
 from runbook.errors import CouldNotLook
 from runbook.hosts.base import Endpoint, Machine
 
@@ -42,6 +42,19 @@ def node_name(look: Look, machine: Machine) -> str:
 def expected(look: Look) -> dict[str, str]:
     """Machine -> node name: the cluster as it should be."""
     return {machine.name: node_name(look, machine) for machine in machines(look)}
+
+
+def names(look: Look, found: Mapping[str, Member]) -> dict[str, str]:
+    """Machine -> the name its node has to have. At addresses that the settings name, a node may
+    call itself as it likes, if others can reach it under that name."""
+    wanted = expected(look)
+    if look.site.couchdb.urls:
+        wanted |= {
+            machine: one.name
+            for machine, one in found.items()
+            if not one.problem and not unreachable_name(one.name)
+        }
+    return wanted
 
 
 async def node(look: Look, machine: Machine) -> Client:

@@ -1,4 +1,4 @@
-"""Form one cluster of all production machines, from the first one."""
+"""Form one cluster of all production machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
 from runbook.couch import cluster, connect
 from runbook.couch.client import Client
-from runbook.couch.recovery import first, until
+from runbook.couch.cluster import Member, until
 from runbook.errors import ActionFailed
 
 _NO_ANSWER = (
@@ -20,8 +20,14 @@ _BAD_NAME = (
     "No other node can reach it under that name. Set NODENAME to the machine's internal address, recreate "
     "the container, then retry."
 )
-_STRANGER = "A cluster that knows other machines is not the one to be formed here: look what they are."
+_STRANGER = (
+    "A cluster that knows other machines is not the one to be formed here: look what they are. A name that a "
+    "node had before it was given its right one is taken out with DELETE /_node/_local/_nodes/NAME?rev=…"
+)
 _OWN = "Join only an empty node: its databases would be hidden or mixed with the others'."
+_OTHER = "Two clusters cannot be made one: their databases would hide each other."
+#: seconds in which the node that was told of a new one has to list it
+_LISTED = 10.0
 
 
 class SetupParams(Params, frozen=True, kw_only=True):
@@ -31,7 +37,7 @@ class SetupParams(Params, frozen=True, kw_only=True):
 
 
 class SetupCluster:
-    """One cluster of all production machines, formed from the first one."""
+    """One cluster of all production machines, formed from the node that knows the most of them."""
 
     scope: ClassVar[Scope] = "whole"
     repeat: ClassVar[Repeat] = "probe_first"
@@ -39,12 +45,11 @@ class SetupCluster:
     outputs: ClassVar[tuple[str, ...]] = ()
 
     async def probe(self, look: Look, params: Any) -> Probe:
-        wanted = connect.expected(look)
         async with connect.cluster(look) as clients:
             found = await cluster.members(clients)
+            wanted = connect.names(look, found)
             problems = cluster.unjoined(found, wanted) or cluster.misnamed(found, wanted)
-            if not problems and (state := await cluster.setup_state(first(clients))) != "cluster_finished":
-                problems = [f"The set-up is not finished: {state}."]
+            problems = problems or await _unfinished(clients)
         if any(one.problem for one in found.values()):
             return Probe(satisfied=None, summary="Not every node can be asked.", evidence="\n".join(problems))
         if problems:
@@ -52,34 +57,38 @@ class SetupCluster:
         return Probe(satisfied=True, summary=f"All {len(wanted)} nodes see each other, on every node.")
 
     async def plan(self, look: Look, params: Any) -> Plan:
-        wanted = connect.expected(look)
         async with connect.cluster(look) as clients:
             found = await cluster.members(clients)
+            wanted = connect.names(look, found)
             _refuse([one.problem for one in found.values() if one.problem], _NO_ANSWER)
             _refuse(cluster.misnamed(found, wanted), _BAD_NAME)
             strangers = sorted({node for one in found.values() for node in one.listed - set(wanted.values())})
             _refuse([f"{node} is listed, but is no machine of this site" for node in strangers], _STRANGER)
-            start = next(iter(clients))
+            start = cluster.veteran(found)
             joining = [name for name in clients if wanted[name] not in found[start].listed]
             for name in joining:
+                _refuse(_other_cluster(name, found[name]), _OTHER)
                 own = await cluster.own_databases(clients[name])
-                _refuse(
-                    [f"CouchDB on {name} has databases of its own: {', '.join(own)}"] if own else [], _OWN
-                )
+                text = f"CouchDB on {name} has databases of its own: {', '.join(own)}"
+                _refuse([text] if own else [], _OWN)
+            early = await cluster.own_databases(clients[start]) if joining else []
         items = [f"add {wanted[name]} from {start}" for name in joining]
+        items += [f"{wanted[name]} is listed on {start} already" for name in clients if name not in joining]
+        items.append(f"finish the set-up on {start}, then ask every node for its members")
+        if early:
+            items.append(f"keep the few copies of what is on {start} already: {', '.join(early)}")
         return Plan(
             summary=f"join {len(wanted)} nodes into one cluster, from {start}",
-            items=(*items, f"finish the set-up on {start}, then ask every node for its members"),
+            items=tuple(items),
             changes="joins the CouchDBs of these machines into one cluster",
-            data={"first": start, "joining": joining},
+            data={"first": start, "joining": joining, "names": wanted},
         )
 
     async def act(self, context: Context, params: Any, plan: Plan) -> Outcome:
-        wanted, limit = connect.expected(context), units.parse_duration(params.within)
-        settings = context.site.couchdb
+        wanted: dict[str, str] = plan.data["names"]
+        limit, settings = units.parse_duration(params.within), context.site.couchdb
         password = await context.secrets.get(settings.password)
         login = {"username": settings.user, "password": password.reveal(), "port": settings.port}
-        addresses = {machine.name: machine.internal for machine in connect.machines(context)}
         async with connect.cluster(context) as clients:
             start = clients[plan.data["first"]]
             for client in clients.values():
@@ -88,22 +97,55 @@ class SetupCluster:
                 )
             for name in plan.data["joining"]:
                 context.voice.say(f"add {wanted[name]} from {start.node}")
-                await cluster.setup(start, "add_node", host=addresses[name], **login)
+                await _add(start, wanted[name], login)
             context.voice.waiting("every node to list and see all others", limit)
-            problems = await until(limit, lambda: _unjoined(clients, wanted))
-            if problems:
-                raise ActionFailed("\n".join(problems), next="Correct what is named, then retry.")
-            await cluster.setup(start, "finish_cluster")
-            state = await cluster.setup_state(start)
-            if state != "cluster_finished":
-                raise ActionFailed(f"CouchDB on {start.node} says the set-up is not finished: {state}.")
+            _fail(await until(limit, lambda: _unjoined(clients, wanted)))
+            context.voice.waiting("the set-up to be finished", limit)
+            _fail(await until(limit, lambda: cluster.finish(start)))
+            _fail(await _unjoined(clients, wanted) or await _unfinished(clients))
         return Outcome(summary=f"{len(wanted)} nodes are one cluster: each lists and sees all of them.")
+
+
+async def _add(start: Client, node: str, login: dict[str, Any]) -> None:
+    """The server says ok also when the other one refused the login: so its list is looked at."""
+    prefix, _, host = node.rpartition("@")
+    name = {} if prefix == "couchdb" else {"name": prefix}
+    await cluster.setup(start, "add_node", host=host, **name, **login)
+
+    async def unlisted() -> list[str]:
+        found = await cluster.member(start)
+        return [] if node in found.listed else [found.problem or f"{start.node} does not list {node}"]
+
+    if await until(_LISTED, unlisted):
+        raise ActionFailed(
+            f"CouchDB on {start.node} said ok, but {node} did not join.",
+            next="Check its password: it has to be the same on all nodes. Then retry.",
+        )
+
+
+def _other_cluster(machine: str, one: Member) -> list[str]:
+    others = sorted(one.listed - {one.name})
+    return [f"CouchDB on {machine} belongs to another cluster, with {', '.join(others)}"] if others else []
 
 
 async def _unjoined(clients: dict[str, Client], wanted: dict[str, str]) -> list[str]:
     return cluster.unjoined(await cluster.members(clients), wanted)
 
 
+async def _unfinished(clients: dict[str, Client]) -> list[str]:
+    states = await cluster.each(cluster.setup_state, clients.values())
+    return [
+        f"The set-up is not finished on {machine}: {state}."
+        for machine, state in zip(clients, states, strict=True)
+        if state != cluster.FINISHED
+    ]
+
+
 def _refuse(problems: list[str], next: str) -> None:
     if problems:
         raise ActionFailed(f"{'; '.join(problems)}. Nothing was changed.", next=next)
+
+
+def _fail(problems: list[str]) -> None:
+    if problems:
+        raise ActionFailed("\n".join(problems), next="Correct what is named, then retry.")
