@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from random import Random
 from typing import TYPE_CHECKING
 
 from runbook.lab.couchdb.replication import LateWrite, Push
@@ -38,7 +39,7 @@ class Link:
 
 class Network:
     """``clock`` (seconds, monotonic), ``wall`` (seconds since 1970) and ``entropy`` (n bytes in hex)
-    are exchanged by tests."""
+    are exchanged by tests; ``chance`` makes replication between two nodes a matter of luck."""
 
     def __init__(
         self,
@@ -46,8 +47,9 @@ class Network:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         entropy: Callable[[int], str] = secrets.token_hex,
+        chance: Random | None = None,
     ) -> None:
-        self.clock, self.wall, self.entropy = clock, wall, entropy
+        self.clock, self.wall, self.entropy, self.chance = clock, wall, entropy, chance
         self.lock = threading.RLock()
         self.standins: dict[str, StandIn] = {}
         self._cuts: dict[Pair, bool] = {}  #: True: port 5984 too
@@ -139,7 +141,8 @@ class Network:
             if not link.met and now >= link.meet_at:
                 link.met = True
                 self.gossip()
-                self._pushes += [Push(link.a, link.b, link.meet_at), Push(link.b, link.a, link.meet_at)]
+                for source, target in ((link.a, link.b), (link.b, link.a)):
+                    self._pushes.append(Push(source, target, link.meet_at, chance=self.chance))
         if self._pushes:
             for push in self._pushes:
                 push.step(now)
@@ -180,6 +183,13 @@ class Network:
         for source in nodes:
             self._pushes += [Push(source, each, now, database) for each in nodes if each is not source]
         self.advance()
+
+    def forget(self, database: str) -> None:
+        """Damage: replication of this database ended in errors, and nobody knows of it any more."""
+        with self.lock:
+            self.advance()
+            for push in self._pushes:
+                push.forget(database)
 
     def write_late(
         self, target: StandIn, copy: ShardCopy, writes: list[tuple[str, Leaf]], revs_limit: int

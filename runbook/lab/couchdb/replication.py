@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import zip_longest
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from runbook.lab.couchdb.storage import ShardCopy
@@ -30,14 +31,23 @@ class LateWrite(NamedTuple):
 
 
 class Push:
-    """Everything that ``source`` holds and ``target`` lacks, going over at a rate."""
+    """Everything that ``source`` holds and ``target`` lacks, going over at a rate. ``chance`` makes
+    each one different: its speed, its order, and when its backlog is told."""
 
-    def __init__(self, source: StandIn, target: StandIn, now: float, database: str | None = None) -> None:
+    def __init__(
+        self,
+        source: StandIn,
+        target: StandIn,
+        now: float,
+        database: str | None = None,
+        chance: Random | None = None,
+    ) -> None:
         self.source, self.target = source, target
-        self.told_at = now + target.timing.backlog  #: before, the backlog is not known to anybody
-        self._rate = target.timing.rate
+        told, speed = (chance.uniform(0, 3), chance.uniform(0.3, 3)) if chance else (1.0, 1.0)
+        self.told_at = now + target.timing.backlog * told  #: before, the backlog is not known to anybody
+        self._rate = target.timing.rate * speed
         self._last, self._credit = now, 0.0
-        self._waiting = deque(_lacking(source, target, database))
+        self._waiting = deque(_lacking(source, target, database, chance))
 
     @property
     def done(self) -> bool:
@@ -45,6 +55,12 @@ class Push:
 
     def backlog(self, now: float) -> int:
         return len(self._waiting) if now >= self.told_at else 0
+
+    def forget(self, database: str) -> None:
+        """What waits for this database is not sent any more."""
+        found = self.source.disk.map(database)
+        lost = {found.copy_path(range_) for range_ in found.by_range}
+        self._waiting = deque(each for each in self._waiting if each[0] not in lost)
 
     def step(self, now: float) -> None:
         """Move as many documents as the time since the last step allows."""
@@ -61,8 +77,10 @@ class Push:
                 theirs.accept(doc_id, state)
 
 
-def _lacking(source: StandIn, target: StandIn, database: str | None) -> Iterator[tuple[str, str]]:
-    """(shard, document), all shards growing side by side."""
+def _lacking(
+    source: StandIn, target: StandIn, database: str | None, chance: Random | None
+) -> Iterator[tuple[str, str]]:
+    """(shard, document), all shards growing side by side; or by chance one after the other."""
     lanes = []
     for found in source.disk.dbs.values():
         if found.deleted or (database is not None and found.name != database):
@@ -76,5 +94,9 @@ def _lacking(source: StandIn, target: StandIn, database: str | None) -> Iterator
             lanes.append(
                 [(path, doc_id) for doc_id, state in mine.docs.items() if held.get(doc_id) is not state]
             )
+    if chance:
+        chance.shuffle(lanes)
+        if chance.random() < 0.5:
+            lanes = [[each for lane in lanes for each in lane]]
     for row in zip_longest(*lanes):
         yield from (each for each in row if each is not None)

@@ -30,6 +30,8 @@ def handle(node: StandIn, request: Request, caller: Caller) -> Reply:
         return _nodes(target, request, rest[1:])
     if rest[0] == "_dbs":
         return _dbs(target, request, rest[1:])
+    if rest == ["_all_dbs"]:  # what lies on its disk
+        return ok(["_dbs", "_nodes", *sorted(target.disk.copies)])
     if rest[0] == "_system":
         return _system(target, request)
     if rest[0] == "_stats":
