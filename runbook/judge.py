@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from runbook.check import Check, Finding
 from runbook.clock import Clock
@@ -69,40 +70,74 @@ async def judge(
     calls: Iterable[CheckCall],
     on: tuple[Machine, ...],
 ) -> AsyncIterator[CheckDone]:
-    """Each check on each of its machines, machines side by side, checks one after the other."""
-    for call in calls:
-        check = looker.catalog.check(call.name)
+    """Each check on each of its machines, side by side, told in the guide's order.
 
-        def done(host: str, finding: Finding, seconds: float, call: CheckCall = call) -> CheckDone:
-            return CheckDone(
-                step=step.id,
-                attempt=attempt,
-                phase=phase,
-                check=call.text,
-                host=host,
-                verdict=finding.verdict,
-                expected=finding.expected,
-                observed=finding.observed,
-                evidence=finding.evidence,
-                required=call.required,
-                seconds=round(seconds, 3),
-                simulated=finding.simulated or looker.mode == "practice",
-            )
-
+    A check that waits (``within``) ends what is side by side: those after it may rely on what it
+    waited for, and begin when it is over.
+    """
+    for together in _together(calls):
+        asked = [one for call in together for one in _ask(looker, step, call, on)]
+        tasks = [asyncio.create_task(_timed(looker, one.look)) for one in asked]
         try:
-            machines = _machines(looker, call, check, on)
-        except CouldNotLook as error:
-            yield done("-", Finding(verdict="unknown", expected=check.title, observed=str(error)), 0)
-            continue
-        began = looker.clock.monotonic()
-        tasks = [asyncio.create_task(_patiently(looker, step, check, call, m, on)) for m in machines]
-        try:
-            for machine, task in zip(machines, tasks, strict=True):
-                yield done(machine.name, await task, looker.clock.monotonic() - began)
+            for one, task in zip(asked, tasks, strict=True):
+                finding, seconds = await task
+                yield CheckDone(
+                    step=step.id,
+                    attempt=attempt,
+                    phase=phase,
+                    check=one.call.text,
+                    host=one.host,
+                    verdict=finding.verdict,
+                    expected=finding.expected,
+                    observed=finding.observed,
+                    evidence=finding.evidence,
+                    required=one.call.required,
+                    seconds=round(seconds, 3),
+                    simulated=finding.simulated or looker.mode == "practice",
+                )
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _together(calls: Iterable[CheckCall]) -> Iterator[list[CheckCall]]:
+    group: list[CheckCall] = []
+    for call in calls:
+        group.append(call)
+        if call.within:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+class _Asked(NamedTuple):
+    call: CheckCall
+    host: str
+    look: Callable[[], Coroutine[Any, Any, Finding]]
+
+
+def _ask(looker: Looker, step: Step, call: CheckCall, on: tuple[Machine, ...]) -> list[_Asked]:
+    """One check, on each of its machines."""
+    check = looker.catalog.check(call.name)
+    try:
+        machines = _machines(looker, call, check, on)
+    except CouldNotLook as error:
+        return [_Asked(call, "-", partial(_nobody, check, str(error)))]
+    return [
+        _Asked(call, machine.name, partial(_patiently, looker, step, check, call, machine, on))
+        for machine in machines
+    ]
+
+
+async def _nobody(check: Check, why: str) -> Finding:
+    return Finding(verdict="unknown", expected=check.title, observed=why)
+
+
+async def _timed(looker: Looker, look: Callable[[], Coroutine[Any, Any, Finding]]) -> tuple[Finding, float]:
+    began = looker.clock.monotonic()
+    return await look(), looker.clock.monotonic() - began
 
 
 async def _patiently(
