@@ -10,14 +10,10 @@ from tabulate import tabulate
 from runbook import units
 from runbook.check import Finding, check
 from runbook.context import Look
-from runbook.couch import cluster, connect, copies, settings
+from runbook.couch import cluster, connect, copies, joinscene, precheck, settings
 from runbook.couch.recovery import contents, copies_wanted, database_names, first, lacking, surveyed
 from runbook.errors import ActionFailed, CouldNotLook, Unreachable
 from runbook.events import Verdict
-from runbook.hosts.base import Machine
-
-#: Erlang's port mapper and the nodes' own traffic
-CLUSTER_PORTS = (4369, 9100)
 
 
 def _finding(
@@ -66,27 +62,20 @@ async def answers(look: Look) -> Finding:
 async def ports(look: Look) -> Finding:
     """From this VM to every other one's; asked on each VM, that is both directions."""
     others = [machine for machine in connect.machines(look) if machine.name != look.host.name]
-    places = [(machine, port) for machine in others for port in CLUSTER_PORTS]
-
-    async def closed(place: tuple[Machine, int]) -> str:
-        machine, port = place
-        if await look.host.can_connect(machine.internal, port):
-            return ""
-        return f"{look.host.name} cannot reach {machine.internal}:{port} ({machine.name})"
-
-    problems = [text for text in await cluster.each(closed, places) if text]
-    expected = f"ports {' and '.join(map(str, CLUSTER_PORTS))} of the other production VMs are open"
+    problems = await precheck.closed(look, look.host.machine, others)
+    expected = f"ports {' and '.join(map(str, precheck.PORTS))} of the other production VMs are open"
     hint = (
         "Open them in the firewall between the VMs, and publish them from the container." if problems else ""
     )
-    return _finding(look, problems, expected, f"{len(places)} connections opened", hint)
+    good = f"{len(others) * len(precheck.PORTS)} connections opened"
+    return _finding(look, problems, expected, good, hint)
 
 
 @check("Every node has the name the others know")
 async def names(look: Look) -> Finding:
-    wanted = connect.expected(look)
     async with connect.cluster(look) as clients:
         found = await cluster.members(clients)
+    wanted = connect.names(look, found)
     problems = [one.problem for one in found.values() if one.problem]
     if problems:
         return _finding(look, problems, _list(wanted.values()), "", verdict="unknown")
@@ -107,9 +96,9 @@ async def empty(look: Look) -> Finding:
 @check("The nodes are one cluster")
 async def cluster_formed(look: Look) -> Finding:
     """Every node's _membership: listed and connected are exactly this site's nodes."""
-    wanted = connect.expected(look)
     async with connect.cluster(look) as clients:
         found = await cluster.members(clients)
+    wanted = connect.names(look, found)
     evidence = "\n".join(
         f"{name}: {one.problem}"
         if one.problem
@@ -183,6 +172,37 @@ async def copies_equal(look: Look) -> Finding:
     ]
     table = tabulate(rows, headers=("database", "ranges", "copies of each", "documents", "equal"))
     return _finding(look, problems, expected, f"{len(wanted)} databases: all copies equal", table)
+
+
+@check("All copies of all databases are equal, and every node is in service")
+async def in_sync(look: Look) -> Finding:
+    """Of every database that the cluster has, the system's too; no backup is needed to compare with."""
+    async with connect.cluster(look) as clients:
+        found = await cluster.members(clients)
+        problems = [one.problem for one in found.values() if one.problem]
+        held = [name for name, one in found.items() if not one.problem and not one.serves]
+        problems += [f"CouchDB on {name} is in maintenance mode" for name in held]
+        seen = {} if problems else await copies.look(clients, found=found)
+        problems += await copies.settled(clients, seen) if seen else []
+    expected = "the same number of documents in every copy, twice, with no backlog; no maintenance mode"
+    good = f"{len(seen)} databases: {sum(map(len, seen.values()))} copies, each equal to its sisters"
+    return _finding(look, problems, expected, good)
+
+
+@check("The lost node is off")
+async def lost_node_off(look: Look, node: str = "", former: str = "") -> Finding:
+    """Before its successor is started: whom the others are connected to, and whether anything answers
+    at its ``former`` public address. ``node``: the replaced machine."""
+    async with joinscene.seen(look, node) as at:
+        if not at.found.others:
+            raise CouldNotLook("No other node is in service: nobody can say whom it is connected to.")
+        found = await joinscene.evidence(look, at, former)
+    alive = [one.text for one in found if one.says == "alive"]
+    unseen = [one.text for one in found if one.says == "open"]
+    expected = f"nobody has the name {at.found.name} but the successor; its former address is silent"
+    good = "; ".join(one.text for one in found)
+    hint = "A person will be asked." if unseen and not alive else ""
+    return _finding(look, alive or unseen, expected, good, hint, verdict="fail" if alive else "warn")
 
 
 @check("The nodes' document limit is the site's, everywhere")

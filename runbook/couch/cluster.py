@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from runbook import units
 from runbook.couch.client import Client, RequestRefused
-from runbook.errors import ActionFailed, CouldNotLook, RunbookError
+from runbook.errors import ActionFailed, CouldNotLook, RunbookError, UseError
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -61,6 +62,14 @@ async def each(function: Callable[[A], Awaitable[T]], items: Iterable[A], limit:
     return [task.result() for task in tasks]
 
 
+def seconds(text: str) -> float:
+    """A parameter such as ``90s`` or ``6h``. Raises UseError."""
+    try:
+        return units.parse_duration(text)
+    except ValueError as error:
+        raise UseError(f"{error}.") from None
+
+
 async def until(limit: float, look: Callable[[], Awaitable[list[str]]], pause: float = 0.5) -> list[str]:
     """Ask until there are no problems, at most ``limit`` seconds; the last problems."""
     clock = asyncio.get_running_loop().time
@@ -104,9 +113,12 @@ def veteran(found: Mapping[str, Member]) -> str:
     return max(able, key=lambda name: (able[name].serves, len(able[name].listed), len(able[name].connected)))
 
 
-def unjoined(found: Mapping[str, Member], expected: Mapping[str, str]) -> list[str]:
+def unjoined(
+    found: Mapping[str, Member], expected: Mapping[str, str], *, strangers: bool = True
+) -> list[str]:
     """Why this is not yet one cluster of exactly ``expected`` (machine -> node name), in words;
-    empty when every node sees all of them, listed and connected."""
+    empty when every node sees all of them, listed and connected. ``strangers`` False: others may be
+    listed too."""
     wanted, problems = set(expected.values()), []
     for machine, one in found.items():
         if one.problem:
@@ -122,7 +134,7 @@ def unjoined(found: Mapping[str, Member], expected: Mapping[str, str]) -> list[s
                 f"{machine} lists {node}, but it is not connected: check the cookie, ports 4369 and 9100, "
                 "and its name."
             )
-        for node in sorted(one.listed - wanted):
+        for node in sorted(one.listed - wanted) if strangers else ():
             problems.append(f"{machine} lists {node}, which is no machine of this site.")
     return problems
 

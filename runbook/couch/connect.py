@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from runbook.context import Look
 from runbook.couch.client import Client
 from runbook.couch.cluster import Member, each, unreachable_name
-from runbook.errors import CouldNotLook
+from runbook.errors import CouldNotLook, HostError
 from runbook.hosts.base import Endpoint, Machine
 
 
@@ -69,17 +69,28 @@ async def node(look: Look, machine: Machine) -> Client:
     return Client(endpoint, couchdb.user, password, machine.name)
 
 
-async def nodes(look: Look) -> dict[str, Client]:
-    """Machine -> client, in index order. The caller closes them; ``cluster`` does it by itself."""
-    found = await each(lambda machine: node(look, machine), machines(look))
-    return {client.node: client for client in found}
+async def nodes(look: Look, silent: dict[str, str] | None = None) -> dict[str, Client]:
+    """Machine -> client, in index order. The caller closes them; ``cluster`` does it by itself.
+    ``silent``: takes the machines that cannot be reached, with the reason, instead of raising."""
+
+    async def one(machine: Machine) -> Client | None:
+        try:
+            return await node(look, machine)
+        except HostError as error:
+            if silent is None:
+                raise
+            silent[machine.name] = str(error)
+            return None
+
+    found = await each(one, machines(look))
+    return {client.node: client for client in found if client is not None}
 
 
 @asynccontextmanager
-async def cluster(look: Look) -> AsyncIterator[dict[str, Client]]:
+async def cluster(look: Look, silent: dict[str, str] | None = None) -> AsyncIterator[dict[str, Client]]:
     """``nodes`` for the length of a block: on leaving, also by a cancel, every connection is
     closed, so that no thread goes on unseen."""
-    clients = await nodes(look)
+    clients = await nodes(look, silent)
     try:
         yield clients
     finally:

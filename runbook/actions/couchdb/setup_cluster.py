@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from runbook import units
 from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
 from runbook.couch import cluster, connect
@@ -57,6 +56,7 @@ class SetupCluster:
         return Probe(satisfied=True, summary=f"All {len(wanted)} nodes see each other, on every node.")
 
     async def plan(self, look: Look, params: Any) -> Plan:
+        cluster.seconds(params.within)
         async with connect.cluster(look) as clients:
             found = await cluster.members(clients)
             wanted = connect.names(look, found)
@@ -86,7 +86,7 @@ class SetupCluster:
 
     async def act(self, context: Context, params: Any, plan: Plan) -> Outcome:
         wanted: dict[str, str] = plan.data["names"]
-        limit, settings = units.parse_duration(params.within), context.site.couchdb
+        limit, settings = cluster.seconds(params.within), context.site.couchdb
         password = await context.secrets.get(settings.password)
         login = {"username": settings.user, "password": password.reveal(), "port": settings.port}
         async with connect.cluster(context) as clients:
