@@ -82,7 +82,7 @@ def ready(client: Client, database: str, checkpoint: Checkpoint) -> str:
     if checkpoint.has(database, identity):
         return identity
     deleted = reply.body.get("doc_del_count", 0)
-    if deleted or next(held(client, database, page=10), None) is not None:
+    if deleted or next(held(client, database), None) is not None:
         raise ActionFailed(
             f"{database} holds documents or deletions ({reply.body.get('doc_count')} and {deleted}); "
             "restoring would create conflicts. Nothing was restored into it.",

@@ -1,69 +1,78 @@
-"""Does a database hold what the backup holds? Ids and revisions of all, contents of some or all.
+"""Do two sides hold the same documents? Ids and revisions of all, contents of none, some or all.
 
-Both sides come in the order of their ids and are merged as streams: memory does not grow with the
-database. Contents are compared as values (a server may write the same number or key order in
-another way); of an upload, which is a document with the file in base64 under ``data``, the
-file's own bytes are compared.
+A side is a dump, the chosen dumps of a backup, or a database on a server (see ``sides``). Both come
+in the order of their ids and are merged as streams: memory does not grow with the database, only
+with its largest document where contents are compared.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import heapq
-import json
-import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from decimal import Context, Decimal, DecimalException
-from typing import Any, NamedTuple, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from runbook.couch.client import Client, RequestRefused
+from runbook.couch import content
+from runbook.couch.alldocs import Held, held
+from runbook.couch.content import Content
 from runbook.couch.reader import Row
-from runbook.couch.selection import SERVER_MADE
-from runbook.errors import RunbookError, TimedOut, Unreachable
 
-T = TypeVar("T")
-#: rows of ids and revisions asked for at once (about 100 bytes each)
-PAGE = 5000
-#: how often each node is asked for a page before giving up
-ROUNDS = 3
-#: ids named in a result; the counts are whole
+#: ids named in a result; the counts are whole, and ``told`` hears of all
 NAMED = 20
-_GROUP_BYTES, _GROUP_DOCS = 4_000_000, 100
+#: documents whose contents are compared by default: always the same ones
+SAMPLE = 100
+#: bytes of documents that are fetched at once
+_GROUP_BYTES = 4_000_000
+
+Kind = Literal["missing", "extra", "other", "differing"]
 
 
-class _Value(msgspec.Struct):
-    rev: str
+class Listed(Protocol):
+    """A Row or a Held."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def rev(self) -> str: ...
 
 
-class Held(msgspec.Struct):
-    """A document as a server lists it."""
+A = TypeVar("A", bound=Listed)
+B = TypeVar("B", bound=Listed)
+
+
+class Side(Protocol):
+    """One side of a comparison; its streams ascend by id. All of it blocks."""
+
+    def rows(self) -> Iterator[Listed]: ...
+
+    def documents(self) -> Iterator[Row]: ...
+
+    def fetch(self, ids: Sequence[str]) -> list[Row]:
+        """A few documents; those that are not there are left out."""
+        ...
+
+    def attachment(self, id: str, rev: str, name: str) -> str:
+        """The MD5 of an attachment's contents, as ``content.md5``; empty when they cannot be had."""
+        ...
+
+
+class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``what``: as in Comparison. ``left`` and ``right`` are the revisions, where there is one."""
 
     id: str
-    value: _Value
-
-
-class _Page(msgspec.Struct):
-    rows: list[Held]
-
-
-class _Body(msgspec.Struct):
-    id: str = ""
-    doc: msgspec.Raw = msgspec.Raw(b"null")  #: null for one that is deleted
-
-
-class _Bodies(msgspec.Struct):
-    rows: list[_Body]
+    what: Kind
+    left: str = ""
+    right: str = ""
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """``missing``: in the backup, not on the server; ``extra``: the other way round; ``other``:
-    there in another revision; ``differing``: the same revision with other content. The ``first_…``
-    name up to 20 ids each. ``bodies``: how many contents were compared."""
+    """``missing``: on the left side (the backup), not on the right one (the server); ``extra``: the
+    other way round; ``other``: there in another revision; ``differing``: the same revision with
+    other content. The ``first_…`` name up to 20 ids each. ``bodies``: how many contents were
+    compared."""
 
     database: str
     expected: int
@@ -102,179 +111,170 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def held(client: Client, database: str, page: int = PAGE, others: Sequence[Client] = ()) -> Iterator[Held]:
-    """What the server lists, in the order of ids, without what it made itself; ``others`` are asked
-    when it does not answer. Raises RequestRefused (404: no such database) and the Client's errors."""
-    last, own = None, SERVER_MADE.get(database)
-    while True:
-        query: dict[str, str] = {} if last is None else {"startkey": json.dumps(last)}
-        found = _page([client, *others], database, limit=page + 1, **query).rows
-        for row in found:
-            if row.id not in (last, own):
-                yield row
-        if len(found) <= page:
-            return
-        last = found[-1].id
+Told = Callable[[Difference], None]
 
 
-def _page(clients: list[Client], database: str, **query: Any) -> _Page:
-    """A page of the list, from the first node that gives it."""
-    for attempt, client in enumerate(clients * ROUNDS, start=1):
-        last = attempt == len(clients) * ROUNDS
-        try:
-            reply = client.get(database, "_all_docs", raw=True, **query)
-        except (Unreachable, TimedOut):
-            if last or client.closed:
-                raise
-        else:
-            if reply.ok:
-                return _decoded(client, reply.body, _Page)
-            if last or reply.status < 500:
-                raise RequestRefused(client.node, f"list {database}", reply)
-        time.sleep(0.1 * attempt)
-    raise AssertionError("unreachable")
+def silent(difference: Difference) -> None:
+    pass
 
 
-def _decoded(client: Client, body: bytes, type: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=type)
-    except (ValueError, RecursionError) as error:
-        raise RunbookError(
-            f"CouchDB on {client.node} listed documents in an unknown form: {error}."
-        ) from None
+def compare(
+    database: str, left: Side, right: Side, *, sample: int | None = SAMPLE, told: Told = silent
+) -> Comparison:
+    """``sample``: of how many documents the contents are compared; None: of all. ``told`` hears of
+    every difference when it is found. Blocks: call it in a thread.
+
+    Raises DumpDamaged, RequestRefused (404: no such database), CouldNotLook and the Client's errors.
+    """
+    found = _Found(told)
+    if sample is None:
+        for one, other in found.pairs(left.documents(), right.documents()):
+            found.bodies += 1
+            # byte for byte the same is the rule, and spares the decoding
+            if one.doc != other.doc:
+                mine, theirs = content.of(one.doc), content.of(other.doc)
+                found.judge(one, _same(left, right, one, mine, theirs))
+    elif sample:
+        choice = _Choice(sample)
+        for one, _ in found.pairs(left.documents(), right.rows()):
+            choice.offer(one)
+        for chosen, there in choice.beside(right):
+            found.bodies += 1
+            found.judge(chosen, there is not None and _same(left, right, chosen, chosen.content, there))
+    else:
+        deque(found.pairs(left.rows(), right.rows()), maxlen=0)
+    return found.result(database)
 
 
-def aligned(rows: Iterable[Row], there: Iterable[Held]) -> Iterator[tuple[Row | None, Held | None]]:
+def aligned(left: Iterable[A], right: Iterable[B]) -> Iterator[tuple[A | None, B | None]]:
     """Both streams side by side: pairs of the same id, None where one side has no such document."""
-    left, right = iter(rows), iter(there)
-    row, other = next(left, None), next(right, None)
-    while row is not None or other is not None:
-        if other is None or (row is not None and row.id < other.id):
-            yield row, None
-            row = next(left, None)
-        elif row is None or other.id < row.id:
+    ours, theirs = iter(left), iter(right)
+    one, other = next(ours, None), next(theirs, None)
+    while one is not None or other is not None:
+        if other is None or (one is not None and one.id < other.id):
+            yield one, None
+            one = next(ours, None)
+        elif one is None or other.id < one.id:
             yield None, other
-            other = next(right, None)
+            other = next(theirs, None)
         else:
-            yield row, other
-            row, other = next(left, None), next(right, None)
+            yield one, other
+            one, other = next(ours, None), next(theirs, None)
 
 
-class _Wanted(NamedTuple):
+def _same(left: Side, right: Side, one: Listed, mine: Content, theirs: Content) -> bool:
+    names = content.unsettled(mine, theirs)
+    if names is None:
+        return False
+    for name in names:
+        contents = _contents(left, one, name, mine)
+        if not contents or contents != _contents(right, one, name, theirs):
+            return False
+    return True
+
+
+def _contents(side: Side, one: Listed, name: str, known: Content) -> str:
+    attachment = known.attachments[name]
+    return attachment.digest if attachment.inline else side.attachment(one.id, one.rev, name)
+
+
+class _Found:
+    """What differs, counted; the first of each kind by name."""
+
+    def __init__(self, told: Told) -> None:
+        self.told = told
+        self.expected = self.actual = self.bodies = 0
+        self.counts: dict[Kind, int] = {"missing": 0, "extra": 0, "other": 0, "differing": 0}
+        self.first: dict[Kind, list[str]] = {kind: [] for kind in self.counts}
+
+    def pairs(self, left: Iterable[A], right: Iterable[B]) -> Iterator[tuple[A, B]]:
+        """The documents that both have in the same revision."""
+        for one, other in aligned(left, right):
+            if other is None:
+                self.expected += 1
+                if one is not None:
+                    self.add(Difference(one.id, "missing", left=one.rev))
+            elif one is None:
+                self.actual += 1
+                self.add(Difference(other.id, "extra", right=other.rev))
+            else:
+                self.expected += 1
+                self.actual += 1
+                if one.rev == other.rev:
+                    yield one, other
+                else:
+                    self.add(Difference(one.id, "other", left=one.rev, right=other.rev))
+
+    def judge(self, one: Listed, same: bool) -> None:
+        if not same:
+            self.add(Difference(one.id, "differing", left=one.rev, right=one.rev))
+
+    def add(self, one: Difference) -> None:
+        self.counts[one.what] += 1
+        if len(self.first[one.what]) < NAMED:
+            self.first[one.what].append(one.id)
+        self.told(one)
+
+    def result(self, database: str) -> Comparison:
+        return Comparison(
+            database=database,
+            expected=self.expected,
+            actual=self.actual,
+            bodies=self.bodies,
+            missing=self.counts["missing"],
+            extra=self.counts["extra"],
+            other=self.counts["other"],
+            differing=self.counts["differing"],
+            first_missing=tuple(self.first["missing"]),
+            first_extra=tuple(self.first["extra"]),
+            first_other=tuple(self.first["other"]),
+            first_differing=tuple(self.first["differing"]),
+        )
+
+
+class _Chosen(NamedTuple):
     order: int
     id: str
+    rev: str
     size: int
-    digest: bytes
+    content: Content
 
 
-class _Tally:
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[str] = []
+class _Choice:
+    """The documents whose ids have the smallest checksums: spread over all, and always the same."""
 
-    def add(self, id: str) -> None:
-        self.count += 1
-        if len(self.first) < NAMED:
-            self.first.append(id)
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._heap: list[_Chosen] = []
 
+    def offer(self, row: Row) -> None:
+        order = -zlib.crc32(row.id.encode())
+        if len(self._heap) < self.count:
+            heapq.heappush(self._heap, self._one(order, row))
+        elif order > self._heap[0].order:
+            heapq.heapreplace(self._heap, self._one(order, row))
 
-def compare(rows: Iterable[Row], client: Client, database: str, *, sample: int | None = 100) -> Comparison:
-    """Merge ``rows`` (Selection.rows()) with the server's list. ``sample``: of how many documents
-    the contents are compared, always the same ones; None: of all. Blocks: call it in a thread.
+    @staticmethod
+    def _one(order: int, row: Row) -> _Chosen:
+        return _Chosen(order, row.id, row.rev, len(row.doc), content.of(row.doc))
 
-    Raises DumpDamaged, RequestRefused and the Client's errors.
-    """
-    missing, extra, other, differing = _Tally(), _Tally(), _Tally(), _Tally()
-    expected = actual = bodies = 0
-    chosen: list[_Wanted] = []  # the documents with the smallest hashes of their ids
-    group: list[_Wanted] = []
-    for row, there in aligned(rows, held(client, database)):
-        expected += row is not None
-        actual += there is not None
-        if row is None:
-            extra.add(there.id if there else "")
-        elif there is None:
-            missing.add(row.id)
-        elif there.value.rev != row.rev:
-            other.add(row.id)
-        elif sample is None:
-            group.append(_wanted(row, 0))
-            if _full(group):
-                bodies += _check(client, database, group, differing)
+    def beside(self, right: Side) -> Iterator[tuple[_Chosen, Content | None]]:
+        """Each with what the other side has in the same revision now, in the order of ids."""
+        group: list[_Chosen] = []
+        for one in sorted(self._heap, key=lambda one: one.id):
+            if group and sum(other.size for other in group) + one.size > _GROUP_BYTES:
+                yield from self._fetched(right, group)
                 group = []
-        else:
-            order = -zlib.crc32(row.id.encode())
-            if len(chosen) < sample:
-                heapq.heappush(chosen, _wanted(row, order))
-            elif chosen and order > chosen[0].order:
-                heapq.heapreplace(chosen, _wanted(row, order))
-    for one in chosen:
-        group.append(one)
-        if _full(group):
-            bodies += _check(client, database, group, differing)
-            group = []
-    bodies += _check(client, database, group, differing)
-    return Comparison(
-        database=database,
-        expected=expected,
-        actual=actual,
-        missing=missing.count,
-        extra=extra.count,
-        other=other.count,
-        bodies=bodies,
-        differing=differing.count,
-        first_missing=tuple(missing.first),
-        first_extra=tuple(extra.first),
-        first_other=tuple(other.first),
-        first_differing=tuple(differing.first),
-    )
+            group.append(one)
+        if group:
+            yield from self._fetched(right, group)
+
+    @staticmethod
+    def _fetched(right: Side, group: list[_Chosen]) -> Iterator[tuple[_Chosen, Content | None]]:
+        there = {(row.id, row.rev): row for row in right.fetch([one.id for one in group])}
+        for one in group:
+            row = there.get((one.id, one.rev))
+            yield one, content.of(row.doc) if row else None
 
 
-def _wanted(row: Row, order: int) -> _Wanted:
-    return _Wanted(order, row.id, len(row.doc), content_digest(row.doc))
-
-
-def _full(group: list[_Wanted]) -> bool:
-    return len(group) >= _GROUP_DOCS or sum(one.size for one in group) >= _GROUP_BYTES
-
-
-def _check(client: Client, database: str, group: list[_Wanted], differing: _Tally) -> int:
-    """Fetch the documents of ``group`` and compare their contents; how many were compared."""
-    if not group:
-        return 0
-    keys = {"keys": [one.id for one in group]}
-    reply = client.post(database, "_all_docs", body=keys, raw=True, include_docs=True, timeout=300.0)
-    if not reply.ok:
-        raise RequestRefused(client.node, f"show documents of {database}", reply)
-    found = {row.id: row.doc for row in _decoded(client, reply.body, _Bodies).rows}
-    for one in group:
-        doc = bytes(found.get(one.id, b"null"))
-        if doc == b"null" or content_digest(doc) != one.digest:
-            differing.add(one.id)
-    return len(group)
-
-
-def content_digest(doc: bytes) -> bytes:
-    """SHA-256 over a document's content without its ``_`` fields: the same for the same values,
-    however they are written."""
-    try:
-        fields = json.loads(doc, parse_int=_number, parse_float=_number)
-    except RecursionError:
-        return hashlib.sha256(doc).digest()
-    content = {key: value for key, value in fields.items() if not key.startswith("_")}
-    if "content_type" in content and isinstance(content.get("data"), str):
-        try:
-            upload = base64.b64decode(content["data"], validate=True)
-            content["data"] = {"#file": hashlib.sha256(upload).hexdigest()}
-        except (binascii.Error, ValueError):
-            pass  # not a file after all: compared as text
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
-
-
-def _number(text: str) -> Any:
-    """A number by its exact value: 1.50 is 1.5, thirty digits are thirty digits, -0.0 is not 0."""
-    try:
-        value = str(Context(prec=len(text) + 1).normalize(Decimal(text)))
-    except DecimalException:
-        value = text
-    return {"#number": value}
+__all__ = ["Comparison", "Difference", "Held", "Side", "aligned", "compare", "held"]

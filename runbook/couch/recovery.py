@@ -16,6 +16,7 @@ from runbook.couch.client import Client
 from runbook.couch.compare import Comparison, compare
 from runbook.couch.restore import Result, restore
 from runbook.couch.selection import Selection
+from runbook.couch.sides import Live, chosen
 from runbook.couch.survey import Survey, databases, survey
 from runbook.errors import ActionFailed, CouldNotLook, RunbookError
 from runbook.events import Option
@@ -42,7 +43,8 @@ async def contents(client: Client, one: Selection, *, sample: int | None = 100) 
     """Compare one database; one that does not exist lacks everything."""
     if (await client.aget(one.database)).status == 404:
         return Comparison(database=one.database, expected=one.expected, actual=0, missing=one.expected)
-    return await asyncio.to_thread(compare, one.rows(), client, one.database, sample=sample)
+    live = Live([client], one.database)
+    return await asyncio.to_thread(compare, one.database, chosen(one), live, sample=sample)
 
 
 def backup_path(look: Look) -> Path:

@@ -66,12 +66,13 @@ class _Client(Client):
 
     def request(self, method: str, path: Sequence[str], query: dict[str, Any], **more: Any) -> Reply:
         self.server.guard(method, path)
-        return super().request(method, path, self.server.query(path, query), **more)
+        return super().request(method, path, self.server.query(method, path, query), **more)
 
     @contextmanager
     def stream(self, *path: str, body: Any = None, **more: Any) -> Iterator[Any]:
-        self.server.guard("GET" if body is None else "POST", path)
-        with super().stream(*path, body=body, **self.server.query(path, more)) as found:
+        method = "GET" if body is None else "POST"
+        self.server.guard(method, path)
+        with super().stream(*path, body=body, **self.server.query(method, path, more)) as found:
             yield found
 
 
@@ -121,7 +122,7 @@ class Server:
         if writes and not self.can("own"):
             assert path[0].startswith(self.prefix), f"{method} /{'/'.join(path)}: not made by these tests"
 
-    def query(self, path: Sequence[str], query: dict[str, Any]) -> dict[str, Any]:
+    def query(self, method: str, path: Sequence[str], query: dict[str, Any]) -> dict[str, Any]:
         return query
 
     # ── databases ──────────────────────────────────────────────────────────────────────────
@@ -251,8 +252,8 @@ class PouchdbServer(Server):
             time.sleep(0.02)
         raise AssertionError("pouchdb-server does not answer")
 
-    def query(self, path: Sequence[str], query: dict[str, Any]) -> dict[str, Any]:
-        lists = path[-1:] == ("_all_docs",) and not {"keys", "key", "endkey"} & set(query)
+    def query(self, method: str, path: Sequence[str], query: dict[str, Any]) -> dict[str, Any]:
+        lists = (method, *path[-1:]) == ("GET", "_all_docs") and not {"keys", "key", "endkey"} & set(query)
         return query | {"endkey": _END} if lists else query
 
     def stop(self) -> None:

@@ -1,17 +1,18 @@
 """Restore and comparison against the stand-in: all kinds of refusal, resuming, cancelling."""
 
 import asyncio
-import base64
 import threading
 
 import pytest
 
 from runbook.couch.checkpoint import Checkpoint, ready
 from runbook.couch.client import Client
-from runbook.couch.compare import compare, content_digest, held
+from runbook.couch.compare import compare, held
 from runbook.couch.reader import Row
 from runbook.couch.restore import Restoring, batches, restore
 from runbook.couch.selection import choose, find
+from runbook.couch.sides import Live
+from runbook.couch.sides import chosen as side
 from runbook.errors import ActionFailed, HostError, StateError
 from tests.unit.couch import ADDRESSES, backup, doc, dump, formed
 
@@ -36,6 +37,10 @@ def chosen(tmp_path, database, docs):
     return choose(database, find(folder)[database])
 
 
+def compared(one, client, database, sample=None):
+    return compare(database, side(one), Live([client], database), sample=sample)
+
+
 def many(count):
     return [doc(f"d{n:04}", f"{n % 7 + 1}-{n:04x}", n=n, text="é漢😀" * 5) for n in range(count)]
 
@@ -51,7 +56,7 @@ async def test_everything_arrives_with_its_revision(couch, database, tmp_path):
     seen, before = [], [node.requests for node in nodes]
     result = await restore(one, clients, progress=lambda docs, size: seen.append(docs))
     assert result.refused == () and result.stored == 1201 and seen[-1] == 1201
-    found = await asyncio.to_thread(compare, one.rows(), clients[2], database, sample=None)
+    found = await asyncio.to_thread(compared, one, clients[2], database)
     assert found.same and found.actual == found.bodies == 1201
     assert all(node.requests > old for node, old in zip(nodes, before, strict=True))  # spread over all
 
@@ -80,7 +85,7 @@ async def test_it_goes_on_through_dropped_connections_and_busy_servers(couch, da
     nodes[1].fail_next(2, 503)
     work = Restoring(one, clients, pause=0.01)
     result = await asyncio.to_thread(work.run)
-    assert result.refused == () and compare(one.rows(), clients[0], database).same
+    assert result.refused == () and compared(one, clients[0], database).same
 
 
 async def test_it_gives_up_when_no_node_answers(couch, database, tmp_path):
@@ -104,7 +109,7 @@ async def test_a_second_run_sends_what_is_missing_only(couch, database, tmp_path
     one = chosen(tmp_path, database, docs)
     result = await restore(one, clients)
     assert (result.present, result.stored) == (120, 180)
-    assert compare(one.rows(), clients[0], database, sample=None).same
+    assert compared(one, clients[0], database).same
 
 
 async def test_a_foreign_revision_is_not_made_a_conflict(couch, database, tmp_path):
@@ -148,7 +153,7 @@ async def test_cancelled_nothing_goes_on_and_a_new_run_completes_it(couch, datab
     part = len(list(held(plain[0], database)))
     assert part < 3000
     result = await restore(one, plain)
-    assert result.present == part and compare(one.rows(), plain[0], database, sample=0).same
+    assert result.present == part and compared(one, plain[0], database, sample=0).same
 
 
 def test_only_an_empty_database_or_one_this_run_began(couch, database, tmp_path):
@@ -188,63 +193,6 @@ def test_a_database_made_anew_is_not_the_one_that_was_begun(couch, tmp_path):
 def test_the_servers_own_design_document_in_users_is_empty(couch, tmp_path):
     client = couch[1][0]
     assert ready(client, "_users", Checkpoint(tmp_path))
-
-
-@pytest.mark.parametrize("page", [1, 2, 3, 100])
-def test_comparison_over_pages(couch, database, page):
-    client = couch[1][0]
-    ids = ["", "A", "a", "a\u2028b", "b/c", "é", "漢", "😀"][1:]
-    client.bulk(
-        database, [f'{{"_id":{i!r},"_rev":"1-a"}}'.replace("'", '"').encode() for i in ids if i != "a\u2028b"]
-    )
-    listed = [row.id for row in held(client, database, page=page)]
-    assert listed == sorted(listed) and len(listed) == 6
-
-
-def test_every_difference_is_counted_and_named(couch, database):
-    client = couch[1][0]
-    upload = base64.b64encode(b"file").decode()
-    client.bulk(
-        database,
-        [
-            b'{"_id":"same","_rev":"1-a","n":1.0,"m":{"a":1,"b":2}}',
-            b'{"_id":"other","_rev":"2-a"}',
-            b'{"_id":"extra","_rev":"1-a"}',
-            b'{"_id":"body","_rev":"1-a","n":123456789012345678901234567891}',
-            f'{{"_id":"up","_rev":"1-a","content_type":"x","data":"{upload}"}}'.encode(),
-        ],
-    )
-    there = [
-        Row("body", "1-a", b'{"_id":"body","_rev":"1-a","n":123456789012345678901234567890}', False),
-        Row("missing", "1-a", b"{}", False),
-        Row("other", "1-a", b"{}", False),
-        Row("same", "1-a", b'{"m":{"b":2,"a":1.00},"n":1}', False),
-        Row("up", "1-a", f'{{"data":"{upload}","content_type":"x"}}'.encode(), False),
-    ]
-    found = compare(there, client, database, sample=None)
-    assert (found.expected, found.actual) == (5, 5)
-    assert found.first_missing == ("missing",) and found.first_extra == ("extra",)
-    assert found.first_other == ("other",) and found.first_differing == ("body",)
-    assert found.bodies == 3 and not found.same and found.there == 3
-    assert "1 missing (missing)" in found.words()
-
-
-def test_a_sample_is_always_the_same_size(couch, database):
-    client = couch[1][0]
-    rows = [
-        Row(f"d{n:03}", "1-a", b'{"_id":"d%03d","_rev":"1-a","n":%d}' % (n, n), False) for n in range(300)
-    ]
-    client.bulk(database, [row.doc for row in rows])
-    assert compare(rows, client, database, sample=50).bodies == 50
-    assert compare(rows, client, database, sample=1000).bodies == 300
-
-
-def test_content_is_compared_by_value():
-    same = content_digest(b'{"_id":"a","x":[1.50,{"b":"\\u00e9","a":null}]}')
-    assert same == content_digest('{"x":[1.5,{"a":null,"b":"é"}],"_rev":"9"}'.encode())
-    for other in (b'{"x":0}', b'{"x":-0.0}', b'{"x":"0"}', b'{"x":1e400}', b'{"x":1e999999999999}'):
-        assert content_digest(other) != same
-    assert content_digest(b'{"x":0.0}') != content_digest(b'{"x":-0.0}')
 
 
 def test_batches_by_bytes_and_documents():

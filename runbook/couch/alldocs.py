@@ -1,0 +1,165 @@
+"""What a database holds, as its servers list it, in one long answer read as it comes.
+
+When that breaks off, the rest is asked of another node, from the last id on. Ids ascend in the
+order of Python's text, which is that of their UTF-8 bytes; a server that lists them otherwise cannot
+be compared with anything, and is told.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain, pairwise
+from typing import Any, TypeVar
+
+import msgspec
+
+from runbook.couch import jsonlist
+from runbook.couch.asking import Asking, CutOff, Stopped
+from runbook.couch.client import BULK_TIMEOUT, Client, RequestRefused
+from runbook.couch.reader import Problem, Reader, Row
+from runbook.couch.selection import SERVER_MADE
+from runbook.errors import CouldNotLook
+
+T = TypeVar("T", "Held", Row)
+#: how often a read is tried without getting any further, and the first pause (seconds) between
+ATTEMPTS, PAUSE = 6, 0.2
+#: documents decoded at once, and their bytes
+_DOCS, _BYTES = 200, 4_000_000
+
+
+class _Value(msgspec.Struct, gc=False):
+    rev: str
+
+
+class Held(msgspec.Struct, gc=False):
+    """A document as a server lists it."""
+
+    id: str
+    value: _Value
+
+    @property
+    def rev(self) -> str:
+        return self.value.rev
+
+
+class _Keyed(msgspec.Struct):
+    id: str = ""
+    value: _Value | None = None
+    doc: msgspec.Raw = msgspec.Raw(b"null")  #: null for one that is deleted
+
+
+class _KeyedRows(msgspec.Struct):
+    rows: list[_Keyed]
+
+
+_held = msgspec.json.Decoder(list[Held])
+_keyed = msgspec.json.Decoder(_KeyedRows)
+
+
+def asking(clients: Sequence[Client]) -> Asking:
+    return Asking(clients, threading.Event(), attempts=ATTEMPTS, pause=PAUSE)
+
+
+def held(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Held, None, None]:
+    """Ids and revisions, in the order of ids, without what the server made itself; ``others`` are
+    asked when ``client`` does not answer. Blocks; leaving early ends the connection.
+
+    Raises RequestRefused (404: no such database), CouldNotLook and the Client's errors.
+    """
+
+    def read(stack: ExitStack, client: Client, query: dict[str, Any]) -> Iterator[list[Held]]:
+        body = stack.enter_context(client.stream(database, "_all_docs", **query))
+        try:
+            yield from jsonlist.batches(body, _held)
+        except jsonlist.Broken as said:
+            raise _cut_off(client, database, str(said)) from None
+
+    yield from _listed([client, *others], database, read)
+
+
+def documents(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Row, None, None]:
+    """The same with the documents (stubs in place of attachments), in memory for a few of them."""
+
+    def read(stack: ExitStack, client: Client, query: dict[str, Any]) -> Iterator[list[Row]]:
+        body = stack.enter_context(client.stream(database, "_all_docs", include_docs="true", **query))
+        rows: list[Row] = []
+        size = 0
+        for item in Reader.of(body, database):
+            if isinstance(item, Problem) and item.kind in ("cut_off", "empty"):
+                raise _cut_off(client, database, "")
+            if isinstance(item, Problem):
+                raise CouldNotLook(f"CouchDB on {client.node} lists {database} unreadably: {item.text}")
+            rows.append(item)
+            size += len(item.doc)
+            if len(rows) >= _DOCS or size >= _BYTES:
+                yield rows
+                rows, size = [], 0
+        yield rows
+
+    yield from _listed([client, *others], database, read)
+
+
+def some(client: Client, database: str, ids: Sequence[str]) -> list[Row]:
+    """The documents of these ids, as far as they are there. Raises RequestRefused, CouldNotLook."""
+    keys = {"keys": list(ids)}
+    reply = client.post(database, "_all_docs", body=keys, raw=True, include_docs="true", timeout=BULK_TIMEOUT)
+    if not reply.ok:
+        raise RequestRefused(client.node, f"show documents of {database}", reply)
+    try:
+        rows = _keyed.decode(reply.body).rows
+    except (ValueError, RecursionError) as error:
+        text = f"CouchDB on {client.node} shows documents of {database} unreadably: {error}."
+        raise CouldNotLook(text) from None
+    return [
+        Row(row.id, row.value.rev, bytes(row.doc), False)
+        for row in rows
+        if row.id and row.value and row.doc != b"null"
+    ]
+
+
+def _cut_off(client: Client, database: str, said: str) -> CutOff:
+    return CutOff(client, f"the list of {database}{f' ({said})' if said else ''}")
+
+
+def _listed(
+    clients: list[Client],
+    database: str,
+    read: Callable[[ExitStack, Client, dict[str, Any]], Iterator[list[T]]],
+) -> Generator[T, None, None]:
+    last: str | None = None
+    own = SERVER_MADE.get(database)
+    tries = asking(clients)
+    with ExitStack() as stack:
+        running: Iterator[list[T]] | None = None
+
+        def more(client: Client) -> list[T] | None:
+            """The next rows, going on with the answer that is being read, or with a new one."""
+            nonlocal running
+            if client.closed:
+                raise Stopped(f"The connection to CouchDB on {client.node} was closed here.")
+            try:
+                if running is None:
+                    running = read(stack, client, {} if last is None else {"startkey": json.dumps(last)})
+                return next(running, None)
+            except Exception:
+                running = None
+                stack.close()
+                raise
+
+        while (rows := tries.ask(more)) is not None:
+            ids = [row.id for row in rows]
+            if ids and ids[0] == last:  # where an earlier answer broke off
+                rows, ids = rows[1:], ids[1:]
+            if not ids:
+                continue
+            if any(a >= b for a, b in pairwise(chain((last,) if last is not None else (), ids))):
+                raise CouldNotLook(
+                    f"CouchDB on {tries.clients[0].node} does not list {database} in the order of ids."
+                )
+            last = ids[-1]
+            if own in ids:
+                rows = [row for row in rows if row.id != own]
+            yield from rows
