@@ -41,6 +41,8 @@ TIMEOUT = 60.0
 #: for requests that carry documents: tens of MB may go through a slow line
 BULK_TIMEOUT = 300.0
 _STREAM_BUFFER = 1 << 20
+#: one of these tells where an answer ends
+_ENDED = frozenset({"content-length", "transfer-encoding"})
 
 
 class Reply(NamedTuple):
@@ -289,7 +291,11 @@ class Client:
             status, answered, content = session.request(
                 method, url, body=data, headers=headers, credentials=(self.user, self._password.reveal())
             )
-            return status, dict(answered.items()), content
+            found = dict(answered.items())
+            if status not in (204, 304) and not _ENDED & {name.lower() for name in found}:
+                # http.client takes a head that broke off for one that ended, without a body
+                raise ConnectionAbortedError("within the head of its answer")
+            return status, found, content
         except couch.Unauthorized as error:
             raise LoginRefused(
                 self.node,

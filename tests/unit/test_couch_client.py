@@ -127,6 +127,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     ("answer", "error"),
     [
         (b"", Unreachable),
+        (b"HTTP/1.1 200 OK\r\n", Unreachable),
+        (OK[:-9], Unreachable),
+        (OK + b"Content-Len", Unreachable),
         (b"SSH-2.0-OpenSSH_9.2\r\n", RunbookError),
         (OK + b"Content-Length: 100\r\n\r\n{", Unreachable),
         (OK + b"Content-Length: 20000\r\n\r\n{", Unreachable),
