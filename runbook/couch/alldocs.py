@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import chain, pairwise
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from runbook.couch.selection import SERVER_MADE
 from runbook.errors import CouldNotLook
 
 T = TypeVar("T", "Held", Row)
+P = TypeVar("P")
 #: how often a read is tried without getting any further, and the first pause (seconds) between
 ATTEMPTS, PAUSE = 6, 0.2
 #: documents decoded at once, and their bytes
@@ -131,35 +132,48 @@ def _listed(
 ) -> Generator[T, None, None]:
     last: str | None = None
     own = SERVER_MADE.get(database)
-    tries = asking(clients)
-    with ExitStack() as stack:
-        running: Iterator[list[T]] | None = None
-
-        def more(client: Client) -> list[T] | None:
-            """The next rows, going on with the answer that is being read, or with a new one."""
-            nonlocal running
-            if client.closed:
-                raise Stopped(f"The connection to CouchDB on {client.node} was closed here.")
-            try:
-                if running is None:
-                    running = read(stack, client, {} if last is None else {"startkey": json.dumps(last)})
-                return next(running, None)
-            except Exception:
-                running = None
-                stack.close()
-                raise
-
-        while (rows := tries.ask(more)) is not None:
+    with closing(
+        pieces(
+            clients,
+            lambda stack, client: read(stack, client, {} if last is None else {"startkey": json.dumps(last)}),
+        )
+    ) as found:
+        for client, rows in found:
             ids = [row.id for row in rows]
             if ids and ids[0] == last:  # where an earlier answer broke off
                 rows, ids = rows[1:], ids[1:]
             if not ids:
                 continue
             if any(a >= b for a, b in pairwise(chain((last,) if last is not None else (), ids))):
-                raise CouldNotLook(
-                    f"CouchDB on {tries.clients[0].node} does not list {database} in the order of ids."
-                )
+                raise CouldNotLook(f"CouchDB on {client.node} does not list {database} in the order of ids.")
             last = ids[-1]
             if own in ids:
                 rows = [row for row in rows if row.id != own]
             yield from rows
+
+
+def pieces(
+    clients: Sequence[Client], read: Callable[[ExitStack, Client], Iterator[P]]
+) -> Generator[tuple[Client, P], None, None]:
+    """What ``read`` gives, and of which node. When that fails, it is begun anew with another one, and
+    has to go on where the caller was; its stream belongs into the stack. Raises what ``Asking.ask``
+    does."""
+    tries = asking(clients)
+    running: Iterator[P] | None = None
+    with ExitStack() as stack:
+
+        def more(client: Client) -> P | None:
+            nonlocal running
+            if client.closed:
+                raise Stopped(f"The connection to CouchDB on {client.node} was closed here.")
+            try:
+                if running is None:
+                    running = read(stack, client)
+                return next(running, None)
+            except Exception:
+                running = None
+                stack.close()
+                raise
+
+        while (piece := tries.ask(more)) is not None:
+            yield tries.clients[0], piece
