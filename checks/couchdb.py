@@ -11,7 +11,7 @@ from runbook import units
 from runbook.check import Finding, check
 from runbook.context import Look
 from runbook.couch import cluster, connect, copies, joinscene, precheck, settings
-from runbook.couch.recovery import contents, copies_wanted, database_names, first, lacking, surveyed
+from runbook.couch.recovery import contents, copies_wanted, database_names, first, surveyed
 from runbook.errors import ActionFailed, CouldNotLook, Unreachable
 from runbook.events import Verdict
 
@@ -116,7 +116,7 @@ async def cluster_formed(look: Look) -> Finding:
 async def copies_placed(look: Look) -> Finding:
     wanted = database_names(look)
     async with connect.cluster(look) as clients:
-        problems = await lacking(look, first(clients), wanted)
+        problems = await copies.lacking(clients, wanted, copies_wanted(look))
     expected = f"{len(wanted)} databases, each range on {copies_wanted(look)} nodes"
     return _finding(look, problems, expected, expected, _list(wanted))
 
@@ -165,7 +165,8 @@ async def copies_equal(look: Look) -> Finding:
     wanted = database_names(look)
     async with connect.cluster(look) as clients:
         problems = await copies.settled(clients, wanted)
-        counts = [await copies.counted(first(clients), name) for name in wanted]
+        seen = await copies.look(clients, wanted)
+    counts = [copies.count(name, seen[name]) for name in wanted]
     expected = "the same number of documents in every copy, twice, with no backlog"
     rows = [
         (one.database, one.ranges, one.copies, one.documents, "yes" if one.equal else "NO") for one in counts

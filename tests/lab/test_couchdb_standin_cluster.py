@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,54 @@ def test_a_blank_node_of_the_same_name_is_filled_as_recorded() -> None:
         assert any(min(waiting) > 0 for _, waiting in history)
         assert history[-1] == (total, [0, 0])
         assert copies(nodes[2], "t") == copies(nodes[0], "t")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_by_luck_copies_are_filled_in_another_order_and_speed(seed: int) -> None:
+    clock = Clock()
+    timing = Timing(reconnect=2.0, discover=1.0, backlog=8.0, late_write=0.0, rate=10)
+    with cluster(Network(clock=clock, chance=random.Random(seed)), timing=timing) as nodes:
+        clock.now += 60
+        fill(nodes[0], "t", 200)
+        nodes[2].wipe()
+        nodes[2].boot(env(ADDRESSES[2]), {})
+        seen = []
+        while copies(nodes[2], "t") != copies(nodes[0], "t"):
+            clock.now += 1
+            seen.append((sum(filter(None, copies(nodes[2], "t"))), [jobs(node) for node in nodes[:2]]))
+        assert 5 < len(seen) < 200
+        assert [docs for docs, _ in seen] == sorted(docs for docs, _ in seen)
+        assert any(docs < 200 and waiting == [0, 0] for docs, waiting in seen)
+        clock.now += 1000
+        assert [jobs(node) for node in nodes] == [0, 0, 0]
+
+
+def test_forgotten_replication_needs_to_be_asked_for() -> None:
+    clock = Clock()
+    timing = Timing(reconnect=0, discover=0, backlog=0, late_write=0, rate=1.0)
+    with cluster(Network(clock=clock), timing=timing) as nodes:
+        clock.now += 10
+        fill(nodes[0], "t", 50)
+        fill(nodes[0], "other", 5)
+        nodes[2].wipe()
+        nodes[2].boot(env(ADDRESSES[2]), {})
+        clock.now += 2
+        nodes[0].network.forget("t")
+        clock.now += 1000
+        assert copies(nodes[2], "other") == copies(nodes[0], "other")
+        assert sum(filter(None, copies(nodes[2], "t"))) < 50 and jobs(nodes[0]) == jobs(nodes[1]) == 0
+        assert Client(nodes[1])("POST", "/t/_sync_shards")[0] == 202
+        clock.now += 1000
+        assert copies(nodes[2], "t") == copies(nodes[0], "t")
+
+
+def test_what_lies_on_a_nodes_disk() -> None:
+    with cluster() as nodes:
+        fill(nodes[0], "t", 1)
+        path = f"/_node/{NAMES[2]}/_all_dbs"
+        found = Client(nodes[0])("GET", path)[1]
+        assert found[:2] == ["_dbs", "_nodes"] and sum("/t." in name for name in found) == 8
+        assert Client(nodes[0], None)("GET", path)[0] == 401
 
 
 def test_a_fresh_node_serves_its_gaps_unless_in_maintenance() -> None:
