@@ -18,7 +18,7 @@ from runbook import units
 from runbook.context import Look
 from runbook.couch import connect, ship
 from runbook.couch.selection import Selection
-from runbook.errors import RunbookError
+from runbook.errors import ActionFailed, RunbookError
 from runbook.events import Option
 from runbook.hosts.base import Host, Machine
 
@@ -86,12 +86,15 @@ async def _beside(
 
 
 async def line_speed(host: Host) -> float:
-    """Bytes a second that reach that machine from here, measured by sending some. Raises HostError."""
+    """Bytes a second that reach that machine from here, measured by sending some. Raises HostError,
+    ActionFailed."""
     clock = asyncio.get_running_loop().time
     speed = 0.0
     for size in SAMPLES:
         began = clock()
-        await host.run(["sh", "-c", "cat > /dev/null"], stdin=os.urandom(size), timeout=SAMPLE_LIMIT)
+        done = await host.run(["sh", "-c", "cat > /dev/null"], stdin=os.urandom(size), timeout=SAMPLE_LIMIT)
+        if not done.ok:
+            raise ActionFailed(f"The line to {host.name} could not be measured.")
         took = clock() - began
         speed = size / max(took, 0.001)
         if took > QUICK:
