@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterable
 
-from runbook import compose, docker
+from runbook import compose, docker, watching
 from runbook.check import Finding, check
 from runbook.context import Look
+from runbook.docker import Container
 from runbook.errors import ActionFailed, CouldNotLook
-from runbook.steady import LOOKS, Watch, describe, overall
+from runbook.steady import LOOKS, describe, overall
 from runbook.units import duration, parse_duration
 
 
@@ -50,24 +51,28 @@ async def steady(
     look: Look, services: str = "", over: str = "6s", once: str = "", exclude: str = ""
 ) -> Finding:
     """Running, with the same start time and restart count over the whole of ``over``, and not
-    unhealthy. ``services``: names with commas; empty = every service of the compose file whose
-    profile is on, but Watchtower and those in ``exclude``: one without a container is missed."""
-    project, wanted, remark = await _project(look, services, exclude)
+    unhealthy. What was seen before in this run counts: what is the same since needs no new window,
+    and a restart since is a remark.
+
+    ``services``: names with commas; empty = every service of the compose file whose profile is on,
+    but Watchtower and those in ``exclude``: one without a container is missed."""
+    project, wanted = await _project(look, services, exclude)
     if not wanted:
         return _nothing(project)
     window = parse_duration(over)
-    watch = Watch(wanted, window, once=_list(once))
-    clock = asyncio.get_running_loop().time
-    standings = watch.see(clock(), await docker.containers(look.host, project.name))
-    for _ in range(LOOKS - 1):
-        await asyncio.sleep(window / (LOOKS - 1))
-        standings = watch.see(clock(), await docker.containers(look.host, project.name))
-    state = overall(standings)
+    watch = watching.watch(look.host, wanted, window, once=_list(once))
+    began, looks = watching.now(), 0
+    async for standings in watching.looks(look.host, project.name, watch, window / (LOOKS - 1)):
+        state, looks = overall(standings), looks + 1
+        if state != "waiting" or (looks >= LOOKS and watching.now() - began >= window):
+            break
+    remark = _watchtower(watch.containers)
+    remarked = remark or any(one.restarts for one in standings)
     return Finding(
-        verdict="fail" if state != "steady" else "warn" if remark else "pass",
+        verdict="fail" if state != "steady" else "warn" if remarked else "pass",
         expected=f"{', '.join(wanted)}: running unchanged for {duration(window)}",
         observed="; ".join(filter(None, [describe(standings), remark])),
-        evidence=f"{LOOKS} looks with docker inspect, project {project.name}",
+        evidence=f"docker inspect, project {project.name}; looks of this check: {looks}",
     )
 
 
@@ -75,10 +80,11 @@ async def steady(
 async def healthy(look: Look, services: str = "", exclude: str = "") -> Finding:
     """What Docker's own health checks say now; a service without one can only be seen running.
     ``services`` and ``exclude`` as for steady."""
-    project, wanted, remark = await _project(look, services, exclude)
+    project, wanted = await _project(look, services, exclude)
     if not wanted:
         return _nothing(project)
     found = await docker.containers(look.host, project.name)
+    remark = _watchtower(found)
     words, bad, blind = [remark] if remark else [], False, bool(remark)
     for name in wanted:
         own = [one for one in found if one.service == name]
@@ -106,14 +112,17 @@ def _list(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-async def _project(look: Look, services: str, exclude: str) -> tuple[compose.Project, tuple[str, ...], str]:
-    """The project, the services asked about, and a remark when Watchtower is at work."""
+def _watchtower(containers: Iterable[Container]) -> str:
+    """A remark when it is at work."""
+    awake = any(one.service == compose.WATCHTOWER and one.status == "running" for one in containers)
+    return "watchtower is running: it may replace images at any time" if awake else ""
+
+
+async def _project(look: Look, services: str, exclude: str) -> tuple[compose.Project, tuple[str, ...]]:
+    """The project, and the services asked about."""
     project = await compose.find_project(look)
     known = await project.services(look.host)
-    found = await docker.containers(look.host, project.name)
     try:
-        wanted = compose.wanted(known, _list(services), _list(exclude))
+        return project, compose.wanted(known, _list(services), _list(exclude))
     except ActionFailed as error:
         raise CouldNotLook(error.what, next=error.next) from None
-    awake = any(one.service == compose.WATCHTOWER and one.status == "running" for one in found)
-    return project, wanted, "watchtower is running: it may replace images at any time" if awake else ""

@@ -6,9 +6,11 @@ The resolved compose file holds passwords and is never put on the record.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 import msgspec
@@ -94,18 +96,25 @@ class Service(msgspec.Struct, frozen=True):
 def parse_config(done: Completed) -> dict[str, Service]:
     """``compose config`` (YAML of both versions) -> services by name."""
     try:
-        raw = yaml.safe_load(text(done))["services"]
-        return {
-            str(name): Service(
-                str(one.get("image") or ""),
-                str(one.get("container_name") or ""),
-                list(one.get("profiles") or []),
-                list(one.get("depends_on") or []),
-            )
-            for name, one in raw.items()
-        }
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return _services(text(done))
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError):
         raise refuse(done, "docker-compose config") from None
+
+
+@lru_cache(maxsize=16)
+def _services(config: str) -> dict[str, Service]:
+    """It is asked again in every step and is mostly the same: reading YAML takes longer than asking.
+    (libyaml's reader is quicker, and crashes on what is nested too deeply.)"""
+    raw = yaml.safe_load(config)["services"]
+    return {
+        str(name): Service(
+            str(one.get("image") or ""),
+            str(one.get("container_name") or ""),
+            list(one.get("profiles") or []),
+            list(one.get("depends_on") or []),
+        )
+        for name, one in raw.items()
+    }
 
 
 def parse_hashes(done: Completed) -> dict[str, str]:
@@ -183,8 +192,7 @@ async def project_name(look: Look, folder: str) -> str:
 
 async def find_project(look: Look) -> Project:
     """The platform's compose project on ``look.host``. Raises CouldNotLook."""
-    folder, files = await find_files(look)
-    compose = await detect(look.host)
+    (folder, files), compose = await asyncio.gather(find_files(look), detect(look.host))
     if compose is None:
         raise CouldNotLook(
             f"{look.host.name}: neither 'docker compose' nor 'docker-compose' is there.",

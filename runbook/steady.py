@@ -3,7 +3,8 @@
 With a broken configuration ``up -d`` exits 0 and a single look says "running", while the service dies
 and is restarted several times a second. So a container counts as steady when state, start time and
 restart count stay the same over at least three looks and a window of time, and it is not unhealthy.
-Pure: the caller looks and tells the time.
+Two looks that see the same start time prove the time between them too, so it is one window whoever
+looked, and whatever else was done meanwhile. Pure: the caller looks and tells the time.
 """
 
 from __future__ import annotations
@@ -35,15 +36,22 @@ class Standing:
 
 
 @dataclass
-class _Seen:
+class Seen:
+    """A container that was the same (status, start time, restart count) in ``looks`` looks since ``at``."""
+
     key: tuple[str, str, int]
     at: float
     looks: int
 
 
+#: by container id
+Sightings = dict[str, Seen]
+
+
 class Watch:
     """``wanted`` services, each steady for ``window`` seconds; those in ``once`` may also end with 0.
-    ``before``: the containers before anything was started, so that only new restarts count."""
+    ``before``: the containers before anything was started, so that only new restarts count.
+    ``seen``: what earlier watches of this host saw; this one goes on from there, and adds to it."""
 
     def __init__(
         self,
@@ -52,24 +60,38 @@ class Watch:
         *,
         once: Collection[str] = (),
         before: Iterable[Container] | None = None,
+        seen: Sightings | None = None,
     ) -> None:
         self.wanted, self.window, self.once = wanted, window, once
-        self._seen: dict[str, _Seen] = {}
-        #: restart count of each container at the beginning; None: taken from the first look
-        self._base = None if before is None else {one.id: one.restarts for one in before}
+        self._seen: Sightings = {} if seen is None else seen
+        #: restart count of each container at the beginning: told, else as it was seen last
+        self._base = {id: one.key[2] for id, one in self._seen.items()}
+        if before is not None:
+            self._base = {one.id: one.restarts for one in before}
+        #: what was not seen before is counted from the first look on, unless all was told
+        self._first = before is None
+        #: as they were at the last look
+        self.containers: Sequence[Container] = ()
 
     def see(self, at: float, containers: Sequence[Container]) -> list[Standing]:
         """Take in one look at the time ``at`` (monotonic seconds); the standing of each service."""
-        if self._base is None:
-            self._base = {one.id: one.restarts for one in containers}
+        if self._first:
+            self._base = {one.id: one.restarts for one in containers} | self._base
+            self._first = False
+        self.containers = containers
         for one in containers:
             key = (one.status, one.started, one.restarts)
             seen = self._seen.get(one.id)
             if seen and seen.key == key:
                 seen.looks += 1
             else:
-                self._seen[one.id] = _Seen(key, at, 1)
+                self._seen[one.id] = Seen(key, at, 1)
         return [self._service(name, at, containers) for name in self.wanted]
+
+    def left(self, at: float) -> float:
+        """Seconds until the youngest of what is wanted has been the same for the window; at least 0."""
+        here = [self._seen[one.id] for one in self.containers if one.service in self.wanted]
+        return max([0.0, *(self.window - (at - seen.at) for seen in here)])
 
     def _service(self, name: str, at: float, containers: Sequence[Container]) -> Standing:
         order = ("failing", "waiting", "steady")
@@ -81,7 +103,6 @@ class Watch:
         )
 
     def _judge(self, one: Container, at: float) -> Standing:
-        assert self._base is not None
         seen = self._seen[one.id]
         # Docker counts anew when a container is started by hand
         restarts = max(0, one.restarts - self._base.get(one.id, 0))
@@ -110,9 +131,9 @@ class Watch:
         if one.health == "starting":
             return standing("waiting", "running, health check not passed yet")
         healthy = " and healthy" if one.health else ""
+        remark = f", restarted {restarts} times" if restarts else ""
         if passed >= self.window and seen.looks >= LOOKS:
-            return standing("steady", f"running{healthy}, unchanged for {duration(passed)}")
-        remark = f", {died}" if restarts else ""
+            return standing("steady", f"running{healthy}, unchanged for {duration(passed)}{remark}")
         return standing("waiting", f"running{healthy} for {duration(passed)}{remark}")
 
 

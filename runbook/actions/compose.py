@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from runbook import compose, docker, steady
+from runbook import compose, docker, steady, watching
 from runbook.action import Outcome, Params, Plan, Probe
 from runbook.compose import Project, Service
 from runbook.context import Context, Look
@@ -18,6 +18,7 @@ from runbook.hosts.base import Completed, Host
 from runbook.steady import Standing, Watch
 from runbook.troubles import SERVICES, Trouble, explain, last_lines
 from runbook.units import duration, parse_duration
+from runbook.watching import now
 
 
 class UpParams(Params, frozen=True, kw_only=True):
@@ -49,12 +50,13 @@ class Up:
         not unhealthy."""
         project = await compose.find_project(look)
         wanted = await _wanted(look, project, params)
-        watch = Watch(wanted, parse_duration(params.steady_for), once=params.once)
-        now = await docker.containers(look.host, project.name)
-        standings = watch.see(_time(), now)
-        # only worth the window when the first look finds nothing wrong
-        if all(one.container and one.container.status in ("running", "exited") for one in standings):
-            standings = await _follow(look.host, project, watch, params, limit=watch.window + 10)
+        watch = watching.watch(look.host, wanted, parse_duration(params.steady_for), once=params.once)
+        end = now() + watch.window + 10
+        async for standings in watching.looks(look.host, project.name, watch, parse_duration(params.every)):
+            # only worth the window as long as nothing is seen to be wrong
+            good = all(one.container and one.container.status in ("running", "exited") for one in standings)
+            if not good or steady.overall(standings) != "waiting" or now() >= end:
+                break
         old = await project.outdated(look.host, [one.container for one in standings if one.container])
         remark = f"; made from another configuration: {', '.join(old)}" if old else ""
         facts = ", ".join(_facts(standings)) or "no containers"
@@ -66,16 +68,14 @@ class Up:
 
     async def plan(self, look: Look, params: UpParams) -> Plan:
         project = await compose.find_project(look)
-        known = await project.services(look.host)
+        known, every = await asyncio.gather(project.services(look.host), docker.containers(look.host, None))
         wanted = compose.wanted(known, params.services, params.exclude)
         if not wanted:
             raise ActionFailed("No service is left to start. Nothing was done.", next="Correct the step.")
-        every = await docker.containers(look.host, None)
         _refuse_taken_names(look.host, project, {name: known[name] for name in wanted}, every)
         argv = project.argv("up", "-d", *wanted)
-        items = [f"in {project.folder}: {' '.join(argv)}"]
-        for name in wanted:
-            items.append(await _service_line(look.host, name, known, project, every))
+        lines = (_service_line(look.host, name, known, project, every) for name in wanted)
+        items = [f"in {project.folder}: {' '.join(argv)}", *await asyncio.gather(*lines)]
         if compose.WATCHTOWER in known:
             items.append("watchtower: left out, it would replace images during the recovery")
         others = sorted(
@@ -99,16 +99,13 @@ class Up:
             cwd=data["folder"],
             timeout=parse_duration(params.start_timeout),
         )
-        watch = Watch(wanted, parse_duration(params.steady_for), once=params.once, before=before)
+        window = parse_duration(params.steady_for)
+        watch = watching.watch(host, wanted, window, once=params.once, before=before)
         if not done.ok:
             await _believe_the_world(context, watch, data["project"], done)
         standings = await _until_steady(context, watch, data["project"], params)
         voice.note(f"{host.name}: {steady.describe(standings)}", containers=_facts(standings))
         return Outcome(summary=steady.describe(standings))
-
-
-def _time() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def _wanted(look: Look, project: Project, params: UpParams) -> tuple[str, ...]:
@@ -168,7 +165,7 @@ def _refuse_taken_names(
 async def _believe_the_world(context: Context, watch: Watch, project: str, done: Completed) -> None:
     """``up`` did not exit 0: an error, unless all that was wanted runs all the same."""
     host = context.host
-    standings = watch.see(_time(), await docker.containers(host, project))
+    standings = await watching.look(host, project, watch)
     status = "an unknown outcome" if done.exit_status is None else f"exit status {done.exit_status}"
     if all(one.container and one.container.status == "running" for one in standings):
         context.voice.note(f"{host.name}: docker-compose up ended with {status}, but all wanted services run")
@@ -182,38 +179,25 @@ async def _believe_the_world(context: Context, watch: Watch, project: str, done:
     )
 
 
-async def _follow(
-    host: Host, project: Project, watch: Watch, params: UpParams, limit: float
-) -> list[Standing]:
-    """Look again until the judgement is made or ``limit`` seconds passed."""
-    end = _time() + limit
-    while True:
-        await asyncio.sleep(parse_duration(params.every))
-        standings = watch.see(_time(), await docker.containers(host, project.name))
-        if steady.overall(standings) != "waiting" or _time() >= end:
-            return standings
-
-
 async def _until_steady(context: Context, watch: Watch, project: str, params: UpParams) -> list[Standing]:
     """Look until all are steady; ActionFailed with cause and log lines when one fails or time is over."""
     host, limit = context.host, parse_duration(params.timeout)
-    began = _time()
-    while True:
-        standings = watch.see(_time(), await docker.containers(host, project))
+    began = now()
+    async for standings in watching.looks(host, project, watch, parse_duration(params.every)):
         state = steady.overall(standings)
         if state == "steady":
-            return standings
+            break
         if state == "failing":
             raise await _failure(host, standings, "")
         for one in standings:  # a cause that restarting cannot cure need not be waited for
             if one.container and one.restarts >= 2 and (await _logs(host, one.container))[1]:
                 raise await _failure(host, [one], "")
-        if _time() - began >= limit:
+        if now() - began >= limit:
             raise await _failure(host, standings, f" within {duration(limit)}")
         left = [one for one in standings if one.state != "steady"]
         context.voice.waiting(f"steady: {steady.describe(left)}", limit)
         context.voice.progress("services steady", len(standings) - len(left), len(standings), "services")
-        await asyncio.sleep(parse_duration(params.every))
+    return standings
 
 
 async def _logs(host: Host, container: Container) -> tuple[str, Trouble | None]:

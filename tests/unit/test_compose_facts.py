@@ -145,3 +145,9 @@ def test_which_services_are_meant() -> None:
     assert wanted(SERVICES, ["off", "watchtower"], []) == ("off",)
     with pytest.raises(ActionFailed, match="no service cms; it has couchdb, lms"):
         wanted(SERVICES, ["cms"], [])
+
+
+def test_a_configuration_that_is_nested_too_deeply_is_refused() -> None:
+    for text in (b"[" * 20_000, b"services: " + b"{a: " * 20_000):
+        with pytest.raises(CouldNotLook, match="docker-compose config"):
+            compose.parse_config(Completed(0, text, b""))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from runbook.docker import Container
-from runbook.steady import CRASHES, Watch, describe, overall
+from runbook.steady import CRASHES, Sightings, Watch, describe, overall
 
 
 def container(service: str = "couchdb", **changes: Any) -> Container:
@@ -65,6 +66,54 @@ def test_ended_is_failing_at_the_second_look_unless_it_may_end() -> None:
     watch = Watch(["migrate"], 0, once=["migrate"])
     watch.see(0, broken)
     assert "exit status 3 (out of memory)" in describe(watch.see(1, broken))
+
+
+def test_a_window_goes_on_from_what_was_seen_before() -> None:
+    """Whoever looked: the same start time at both ends proves the time between them."""
+    good = [container()]
+    seen: Sightings = {}
+    first = Watch(["couchdb"], 2, seen=seen)
+    assert states(first, good, good, good) == ["waiting", "waiting", "steady"]
+    found = Watch(["couchdb"], 9, seen=seen).see(10.0, good)
+    assert describe(found) == "couchdb running, unchanged for 10s" and overall(found) == "steady"
+    assert overall(Watch(["couchdb"], 11, seen=seen).see(10.5, good)) == "waiting"
+
+
+def test_a_restart_since_it_was_seen_begins_a_new_window_and_is_told() -> None:
+    seen: Sightings = {}
+    states(Watch(["couchdb"], 2, seen=seen), *[[container(restarts=5)]] * 3)
+    again = [container(restarts=6, started="t1")]
+    later = Watch(["couchdb"], 2, seen=seen)
+    assert overall(later.see(10.0, again)) == "waiting"
+    later.see(11.0, again)
+    assert describe(later.see(12.0, again)) == "couchdb running, unchanged for 2s, restarted 1 times"
+
+
+def test_a_container_of_another_id_has_everything_before_it() -> None:
+    seen: Sightings = {}
+    states(Watch(["couchdb"], 2, seen=seen), *[[container()]] * 3)
+    made_anew = [container(id="another")]
+    assert overall(Watch(["couchdb"], 2, seen=seen).see(10.0, made_anew)) == "waiting"
+
+
+def test_how_long_until_a_look_can_be_the_last() -> None:
+    watch = Watch(["couchdb", "lms"], 6)
+    assert watch.left(0.0) == 0.0, "nothing is there to wait for"
+    watch.see(0.0, [container(), container("other")])
+    watch.see(2.0, [container(), container("lms"), container("other", started="t1")])
+    assert watch.left(3.0) == 5.0 and watch.left(9.0) == 0.0
+
+
+def test_a_look_when_nothing_is_left_is_the_last_one_whatever_the_clock_shows() -> None:
+    """To the last bit: a window that rounds to its end must not cost another pause."""
+    for began in (1e5 + n / 7 for n in range(500)):
+        watch = Watch(["couchdb"], 9)
+        for at in (began, began + 4.5):
+            watch.see(at, [container()])
+        at = began + 9
+        while left := watch.left(at):
+            at = max(at + left, math.nextafter(at, math.inf))
+        assert overall(watch.see(at, [container()])) == "steady"
 
 
 def test_health_counts() -> None:

@@ -231,11 +231,37 @@ async def test_steady_and_healthy() -> None:
     assert (await checks.steady(context(host), services="couchdb, lms", over="0s")).verdict == "pass"
     assert (await checks.healthy(context(host), services="couchdb")).verdict == "pass"
     assert (await checks.healthy(context(host), services="couchdb,lms")).verdict == "warn"
-    loop = vm(*[inspect(inspected(restarts=max(0, n - 1))) for n in range(5)])
+    loop = vm(*[inspect(inspected(restarts=n)) for n in range(5)])
     found = await checks.steady(context(loop), services="couchdb", over="0s")
     assert found.verdict == "fail" and "restarted 2 times" in found.observed
     gone = await checks.healthy(context(vm()), services="couchdb")
     assert (gone.verdict, gone.observed) == ("fail", "couchdb no container")
+
+
+async def test_a_check_goes_on_from_what_the_action_saw() -> None:
+    """The same container needs no second window: one look. On another connection it does."""
+    host = vm(inspect(inspected()))
+    await act(host, msgspec.structs.replace(QUICK, steady_for="0.05s", every="0.01s"))
+    before = len(host.ran("docker inspect"))
+    found = await checks.steady(context(host), services="couchdb", over="0.05s")
+    assert found.verdict == "pass" and len(host.ran("docker inspect")) == before + 1
+    assert "looks of this check: 1" in found.evidence
+    elsewhere = await checks.steady(context(vm(inspect(inspected()))), services="couchdb", over="0.05s")
+    assert "looks of this check: 3" in elsewhere.evidence
+
+
+async def test_a_service_that_died_since_the_action_saw_it_is_watched_anew_and_remarked() -> None:
+    well, again = inspect(inspected()), inspect(inspected(restarts=1))
+    host = vm(well)
+    await act(host)
+    host.on("docker inspect", again)
+    found = await checks.steady(context(host), services="couchdb", over="0s")
+    assert found.verdict == "warn" and "restarted 1 times" in found.observed
+    dies = vm(well)
+    await act(dies)
+    dies.on("docker inspect", [inspect(inspected(restarts=n)) for n in range(1, 20)])
+    found = await checks.steady(context(dies), services="couchdb", over="0s")
+    assert found.verdict == "fail", found.observed
 
 
 async def test_without_names_it_is_about_every_service_but_the_excluded() -> None:
