@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
-import yaml
-
 from runbook.lab import compose
 from runbook.lab.cliwords import Send, options
 from runbook.lab.composewords import VERSIONS, Words, json_row
@@ -231,7 +229,7 @@ class ComposeCli:
         if local.get("--format") == ["json"]:
             send({"out": json.dumps(shown, indent=2) + "\n"})
         else:
-            send({"out": yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)})
+            send({"out": compose.text(shown)})
         return 0
 
     async def _logs(self, project: compose.Project, local: Local, names: list[str], send: Send) -> int:
