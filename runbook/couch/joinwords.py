@@ -46,14 +46,14 @@ def lines(found: Scene, evidence: Iterable[Evidence], n: int) -> list[str]:
     ]
 
 
-def steps(found: Scene, now: Level, questions: Iterable[str]) -> list[str]:
-    """What would be done."""
-    machine = found.fresh.machine
+def steps(found: Scene, questions: Iterable[str]) -> list[str]:
+    """What would be done. No counts of documents: a plan has to stay the same while they grow."""
+    machine, name = found.fresh.machine, found.name
+    copies = sum(name in nodes for one in found.maps for nodes in one.ranges.values())
     return [
         *(f"ask: {text}" for text in questions),
-        f"hold {machine} in maintenance mode, and look that it is the one whom the others call {found.name}",
-        f"have the others fill it: {now.done} of {now.total} documents are there, in {now.ranges} copies of "
-        f"{len(now.databases)} databases",
+        f"hold {machine} in maintenance mode, and look that it is the one whom the others call {name}",
+        f"have the others fill its {copies} copies of {len(found.maps)} databases",
         "take it into service when every copy is equal to its sisters in two looks, with no backlog",
     ]
 

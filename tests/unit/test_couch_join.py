@@ -197,6 +197,16 @@ async def test_again_at_any_point(world):
         slow.close()
 
 
+async def test_the_plan_stays_the_same_while_it_is_filled(world):
+    """A plan that was confirmed late is made again and compared."""
+    world.replace()
+    with clients(world.nodes[:1]) as (one,):
+        before = await world.plan()
+        one.bulk("openedx_1", [msgspec.json.encode(doc("more"))])
+        assert (await world.plan()).digest() == before.digest()
+    assert any(item == "have the others fill its 22 copies of 5 databases" for item in before.items)
+
+
 async def test_a_node_in_service_whose_copies_lack_documents_is_not_done(world):
     await world.act()
     world.fresh.lose_documents("openedx_1", ["d00007"])

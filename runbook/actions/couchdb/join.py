@@ -61,13 +61,12 @@ class Join:
             found, name = at.found, at.machine.name
             evidence = await joinscene.evidence(look, at, params.former)
             _refuse([*_alive(evidence), *replacement.refusals(found), *await _on_machines(look, at)])
-            now = await insync.level(at.clients, name)
         questions = [one.text for one in _questions(found, evidence) if not attested.known(look, one)]
         n = min(look.site.couchdb.n, len(found.listed))
         others = ", ".join(one.machine for one in found.others)
         return Plan(
             summary=f"fill {found.name} on {name} from {others}, then take it into service",
-            items=(*joinwords.lines(found, evidence, n), *joinwords.steps(found, now, questions)),
+            items=(*joinwords.lines(found, evidence, n), *joinwords.steps(found, questions)),
             changes=f"fills CouchDB on {name} with the cluster's copies and takes it into service",
             data={"node": name, "name": found.name},
         )
