@@ -91,8 +91,8 @@ async def _order(context: Context, chosen: Sequence[Selection], paths: dict[str,
     moved, digests = [], {}
     for one in chosen:
         for source in one.sources:
-            found = await asyncio.to_thread(inspection.inspect, Path(source.path))
-            digests[paths[source.path]] = found.digest
+            found = await asyncio.to_thread(inspection.digest, Path(source.path))
+            digests[paths[source.path]] = found
         moved.append(replace(one, sources=tuple(replace(s, path=paths[s.path]) for s in one.sources)))
     nodes = [
         worker.Node(machine.name, f"http://{machine.internal}:{settings.port}")

@@ -1,65 +1,63 @@
 """The bytes of a database dump: ``GET /db/_all_docs?include_docs=true``, verbatim.
 
 CouchDB writes a head, one row a line and a closing ``]}``; other writers put all on one line or
-pretty-print it. All are read in memory that does not grow with the file (the largest document
+pretty-print it. All are read in memory that does not grow with the text (the largest document
 decides). Documents are sliced out as bytes, never decoded and encoded again: numbers of thirty
 digits, ``1e400`` and ``-0.0`` survive.
 
-A read that failed half-way simply ends, without ``]}``; that and everything else that would make
-a restore lie is a Problem with the byte offset where it stands.
+Rows are looked at many at once, as far as where a row begins like those before it; when anything is
+the matter with one of them, they are looked at one by one, for the exact fault. A read that failed
+half-way simply ends, without ``]}``; that and everything else that would make a restore lie is a
+Problem with the byte where it shows.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
+import math
 import re
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import repeat
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+
+from runbook.couch import dumptext, rowtext
+from runbook.couch.dumptext import PIECE, DamagedGzip, Text
+from runbook.couch.rowtext import Batch, Fault, Kind, Unfinished
 
 #: a row larger than this is not a document (CouchDB's own limit for a request is 4 GB)
 MAX_ROW = 1 << 30
-_CHUNK = 1 << 20
-_HEAD_LIMIT = 1 << 16
-
-Kind = Literal[
-    "empty",
-    "error_page",
-    "not_a_dump",
-    "gzip",
-    "cut_off",
-    "trailing",
-    "not_json",
-    "not_utf8",
-    "too_deep",
-    "no_doc",
-    "mismatch",
-    "double",
-    "disorder",
-    "row_count",
-    "stub",
-    "too_large",
-]
+#: a head, a tail, how a row begins: never larger
+_SMALL = 1 << 16
 #: what a dump can have and still be restored from (without the documents concerned)
-BEARABLE: frozenset[Kind] = frozenset({"row_count", "stub", "too_large"})
+BEARABLE: frozenset[Kind] = frozenset({"row_count", "stub", "too_large", "partitioned", "replication"})
 
-_FIELD = rb'"(?:total_rows|offset|update_seq)"\s*:\s*(?:-?\d+|null|"[^"]*")'
-_HEAD = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{(?:\s*" + _FIELD + rb'\s*,)*\s*"rows"\s*:\s*\[')
+_S, _STRING = rb"[ \t\r\n]*", rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+
+
+def _pattern(text: bytes) -> bytes:
+    """JSON's spaces for each space, a string for each ``~``."""
+    return text.replace(b" ", _S).replace(b"~", _STRING)
+
+
+_FIELD = rb'"(?:total_rows|offset|update_seq)" : (?:-?\d+|null|~)'
+_HEAD = re.compile(_pattern(rb"(?:\xef\xbb\xbf)? \{(?: " + _FIELD + rb' ,)* "rows" : \['))
 _HEAD_BEGUN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{(?:\s*"(?:total_rows|offset|update_seq|rows)"|\s*"?\w*$)')
-_TAIL = re.compile(rb"\](?:\s*,\s*" + _FIELD + rb")*\s*\}\s*")
+_TAIL = re.compile(_pattern(rb"\](?: , " + _FIELD + rb")* \} "))
+_LAST = re.compile(_TAIL.pattern + rb"\Z")
 _TOTAL = re.compile(rb'"total_rows"\s*:\s*(\d+)')
-_ONE_A_LINE = re.compile(rb'[ \t]*\r?\n\s*(?:\{"|\]|$)')
+_ERROR = re.compile(rb'\s*\{\s*"error"')
+_GAP = re.compile(_S)
+#: how a row begins whose fields stand in CouchDB's order
+_BEGIN = re.compile(_pattern(rb'\{ "id" : (~) , "key" : \1 , "value"'), re.DOTALL)
+_NEXT = re.compile(_pattern(rb", (?=") + _BEGIN.pattern + rb")", re.DOTALL)
+_BETWEEN = re.compile(_pattern(rb' , \{ "id"'))
 _REVISION = re.compile(r"(\d{1,18})-(\S+)")
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}"]', re.DOTALL)
-_IN_STRING = re.compile(rb'["\\]')
-_VISIBLE = re.compile(rb"[^\s,]")
 
 
 class Row(NamedTuple):
@@ -69,6 +67,16 @@ class Row(NamedTuple):
     rev: str
     doc: bytes
     stubs: bool  #: has attachments whose contents are not in the dump
+
+
+#: without a call of Python's for each
+_row: Callable[[tuple[str, str, bytes, bool]], Row] = partial(tuple.__new__, Row)
+
+
+def as_rows(batch: Batch) -> Iterator[Row]:
+    lacking = frozenset(batch.stubs)
+    stubs = [id in lacking for id in batch.ids] if lacking else repeat(False)
+    return map(_row, zip(batch.ids, batch.revs, batch.docs, stubs, strict=False))
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -85,31 +93,6 @@ class Problem(msgspec.Struct, frozen=True):
         return self.kind not in BEARABLE
 
 
-class _Value(msgspec.Struct):
-    rev: str
-
-
-class _RowText(msgspec.Struct):
-    id: str
-    value: _Value
-    doc: Raw | UnsetType = UNSET
-
-
-class _Attachment(msgspec.Struct):
-    stub: bool = False
-    follows: bool = False
-
-
-class _Document(msgspec.Struct, rename={"id": "_id", "rev": "_rev", "attachments": "_attachments"}):
-    id: str
-    rev: str
-    attachments: dict[str, _Attachment] = {}
-
-
-_row = msgspec.json.Decoder(_RowText)
-_document = msgspec.json.Decoder(_Document)
-
-
 def revision(rev: str) -> tuple[int, str]:
     """The order in which CouchDB lets revisions win: generation first, then the hash."""
     match = _REVISION.fullmatch(rev)
@@ -117,23 +100,26 @@ def revision(rev: str) -> tuple[int, str]:
 
 
 class Reader:
-    """One pass over a dump: iterate for Rows and Problems; ``total_rows`` and ``rows`` afterwards.
+    """One pass over a dump: iterate for Rows and Problems; ``total_rows`` and ``rows`` afterwards,
+    and ``whole`` when it was read to its proper end.
 
     A file may be compressed with gzip. Byte offsets are those of the text, not of the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._begin(database_name(path), lambda: _opened(path))
+        self._begin(database_name(path), lambda: dumptext.opened(path))
 
     @classmethod
     def of(cls, stream: io.BufferedIOBase, name: str) -> Reader:
         """Of a body as it comes from a server; ``name`` is the database's. Not closed afterwards.
         What reading it raises is not caught."""
         reader = cls.__new__(cls)
-        reader._begin(name, lambda: nullcontext(cast("IO[bytes]", stream)))
+        reader._begin(name, lambda: (nullcontext(), stream.read1))
         return reader
 
-    def _begin(self, name: str, open: Callable[[], AbstractContextManager[IO[bytes]]]) -> None:
+    def _begin(
+        self, name: str, open: Callable[[], tuple[AbstractContextManager[object], Callable[[int], bytes]]]
+    ) -> None:
         self.name = name
         self._open = open
         self.total_rows: int | None = None
@@ -141,238 +127,214 @@ class Reader:
         self.whole = False
 
     def __iter__(self) -> Iterator[Row | Problem]:
-        with self._open() as stream:
-            try:
-                yield from self._items(_Feed(stream))
-            except EOFError:
-                text = (
-                    f"Backup of {self.name} is cut off after row {self.rows} (its gzip file ends too early)"
-                )
-                yield Problem("cut_off", f"{text}; nothing restored.")
-            except (gzip.BadGzipFile, zlib.error) as error:
-                self.whole = False
-                text = f"Backup of {self.name} is damaged: its gzip file is not sound ({error})"
-                yield Problem("gzip", f"{text}; nothing restored.")
+        for found in self.batches(docs_from=0):
+            if isinstance(found, Problem):
+                yield found
+            else:
+                yield from as_rows(found)
 
-    def _items(self, feed: _Feed) -> Iterator[Row | Problem]:
-        head = feed.read(_HEAD_LIMIT)
-        start = _HEAD.match(head)
-        if not start:
-            yield self._no_dump(head)
+    def batches(self, docs_from: int | None = None) -> Iterator[Batch | Problem]:
+        """The same, many rows at once; with the documents themselves where their text is at least
+        ``docs_from`` bytes (None: nowhere). Raises OSError."""
+        opened, read = self._open()
+        with opened:
+            try:
+                for found in self._all(Text(read), math.inf if docs_from is None else docs_from):
+                    if isinstance(found, Batch):
+                        self.rows += len(found.ids)
+                    yield found
+            except DamagedGzip as damage:
+                how = "cut off" if damage.ended else "damaged"
+                text = f"Backup of {self.name} is {how} after row {self.rows} ({damage}); nothing restored."
+                yield Problem("cut_off" if damage.ended else "gzip", text)
+
+    # ── head and tail ──────────────────────────────────────────────────────────────────────
+    def _all(self, text: Text, docs_from: float) -> Iterator[Batch | Problem]:
+        while (start := _HEAD.match(text.data)) is None and len(text.data) < _SMALL and text.more():
+            pass
+        if start is None:
+            yield self._no_dump(bytes(text.data[:_SMALL]))
             return
-        self._count(head[: start.end()])
-        one_a_line = _ONE_A_LINE.match(head, start.end())
-        feed.unread(head[start.end() :])
-        for item in self._lines(feed) if one_a_line else self._objects(feed):
-            if isinstance(item, Row):
-                self.rows += 1
-            yield item
+        self._count(start[0])
+        text.drop(start.end() - 1)
+        if (yield from self._rows(text, docs_from)) and (problem := self._tail(text)):
+            yield problem
 
     def _no_dump(self, head: bytes) -> Problem:
         if not head.strip():
             return Problem("empty", f"Backup of {self.name} is empty; nothing restored.")
         text = head[:200].decode("utf-8", "replace")
-        if re.match(rb'\s*\{\s*"error"', head):
+        if _ERROR.match(head):
             return Problem("error_page", f"Backup of {self.name} holds an error, not documents: {text}")
         if _HEAD_BEGUN.match(head) and not head.rstrip().endswith(b"}"):
             return self._cut_off(len(head))
         return Problem("not_a_dump", f"Backup of {self.name} is not a dump of a database: {text}")
 
-    def _cut_off(self, offset: int) -> Problem:
+    def _cut_off(self, offset: int, why: str = "") -> Problem:
         text = f"Backup of {self.name} is cut off after row {self.rows}; nothing restored."
-        return Problem("cut_off", text, offset=offset)
+        return Problem("cut_off", text + why, offset=offset)
 
     def _count(self, text: bytes) -> None:
         if found := _TOTAL.search(text):
             self.total_rows = int(found[1])
 
-    def _tail(self, text: bytes, offset: int) -> Problem | None:
-        match = _TAIL.match(text)
-        if not match:
-            return self._cut_off(offset + len(text))
+    def _tail(self, text: Text) -> Problem | None:
+        """What follows on the last row, from ``]`` on, is read to its end: only there does gzip tell
+        whether all was as it was compressed."""
+        while len(text.data) < _SMALL and text.more():
+            pass
+        match = _TAIL.match(text.data)
+        if match is None:
+            if rowtext.begins(b'{"rows":[' + text.data[:_SMALL]):
+                return self._cut_off(text.offset + len(text.data))
+            return self._wrong(text.offset, "the end of a dump should follow")
         self._count(match[0])
-        if match.end() < len(text):
-            place = offset + match.end()
-            return Problem(
-                "trailing", f"Backup of {self.name} goes on after its end, at byte {place}.", offset=place
-            )
-        self.whole = True
-        return None
-
-    # ── one row a line, as CouchDB writes: the fast way ────────────────────────────────────
-    def _lines(self, file: _Feed) -> Iterator[Row | Problem]:
-        offset = file.at
-        while line := file.readline(MAX_ROW):
-            text = line.strip(b" \t\r\n")
-            if text.startswith(b"]"):
-                text = line.lstrip() + file.read(_HEAD_LIMIT)
-                if problem := self._tail(text, offset):
-                    yield problem
-                return
-            if text:
-                found = self._decode(text.removesuffix(b","), offset)
-                if isinstance(found, Row):
-                    yield found
-                elif found.kind == "not_json":
-                    # not what a line should be: perhaps several rows, or part of one
-                    file.unread(line)
-                    file.keep()
-                    whole = next(self._objects(file), None)
-                    file.back()
-                    if isinstance(whole, Row):
-                        yield from self._objects(file)
-                        return
-                    file.readline(MAX_ROW)
-                    if not line.endswith(b"\n"):
-                        break
-                    if text.startswith(b'{"error"'):
-                        yield self._broke_off(text, offset)
-                        return
-                    yield found
-                else:
-                    yield found
-            offset += len(line)
-        yield self._cut_off(offset)
-
-    def _broke_off(self, text: bytes, offset: int) -> Problem:
-        said = text[:200].decode("utf-8", "replace")
-        problem = self._cut_off(offset)
-        return Problem("cut_off", f"{problem.text} The server had said: {said}", offset=offset)
-
-    # ── any other layout: find where each object ends ──────────────────────────────────────
-    def _objects(self, file: _Feed) -> Iterator[Row | Problem]:
-        base, buffer, at = file.at, bytearray(), 0
-        while True:
-            visible = _VISIBLE.search(buffer, at)
-            if visible is None:
-                base += len(buffer)
-                buffer, at = bytearray(file.read(_CHUNK)), 0
-                if not buffer:
-                    yield self._cut_off(base)
-                    return
-                continue
-            start = visible.start()
-            if buffer[start : start + 1] == b"]":
-                text = bytes(buffer[start:]) + file.read(_HEAD_LIMIT)
-                if problem := self._tail(text, base + start):
-                    yield problem
-                return
-            if buffer[start : start + 1] != b"{":
-                yield self._bad("not_json", "is not a JSON object", base + start)
-                return
-            end = _object_end(buffer, start, file)
-            if end is None:
-                yield self._cut_off(base + len(buffer))
-                return
-            yield self._decode(bytes(buffer[start:end]), base + start)
-            at = end
-            if at > _CHUNK:
-                del buffer[:at]
-                base, at = base + at, 0
-
-    # ── one row ────────────────────────────────────────────────────────────────────────────
-    def _decode(self, text: bytes, offset: int) -> Row | Problem:
-        try:
-            row = _row.decode(text)
-            if row.doc is UNSET:
-                return self._bad("no_doc", "has no document", offset, row.id)
-            doc = bytes(row.doc)
-            if doc == b"null":
-                return self._bad("no_doc", "has no document", offset, row.id)
-            if not text.isascii():
-                text.decode()  # msgspec does not look inside what it skips; CouchDB does
-            inner = _document.decode(doc)
-        except UnicodeDecodeError as error:
-            return self._bad("not_utf8", "is not valid UTF-8", offset + error.start)
-        except RecursionError:
-            return self._bad("too_deep", "is nested too deeply to be read", offset)
-        except ValueError as error:
-            return self._bad("not_json", f"is not a valid row: {error}", offset)
-        if inner.id != row.id or inner.rev != row.value.rev:
-            return self._bad("mismatch", f"({row.id}) holds another document or revision", offset, row.id)
-        if not _REVISION.fullmatch(inner.rev):
-            return self._bad("mismatch", f"({row.id}) has no valid revision", offset, row.id)
-        stubs = any(one.stub or one.follows for one in inner.attachments.values())
-        return Row(row.id, inner.rev, doc, stubs)
-
-    def _bad(self, kind: Kind, what: str, offset: int, id: str = "") -> Problem:
-        text = f"Backup of {self.name}: row {self.rows + 1} (byte {offset}) {what}."
-        return Problem(kind, text, ids=(id,) if id else (), offset=offset)
-
-
-class _Feed:
-    """A stream that is read forward only, with room to put back what was read too far."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._back = b""
-        self._kept: list[bytes] | None = None
-        self.at = 0  #: offset of the next byte
-
-    def read(self, size: int) -> bytes:
-        data, self._back = self._back[:size], self._back[size:]
-        if len(data) < size:
-            data += self._stream.read(size - len(data))
-        self.at += len(data)
-        if self._kept is not None:
-            self._kept.append(data)
-        return data
-
-    def readline(self, size: int) -> bytes:
-        end = self._back.find(b"\n") + 1
-        line, self._back = (self._back[:end], self._back[end:]) if end else (self._back, b"")
-        if not end:
-            line += self._stream.readline(size)
-        self.at += len(line)
-        return line
-
-    def unread(self, data: bytes) -> None:
-        self._back = data + self._back
-        self.at -= len(data)
-
-    def keep(self) -> None:
-        """From here on, what is read can be put back."""
-        self._kept = []
-
-    def back(self) -> None:
-        kept, self._kept = self._kept or [], None
-        self.unread(b"".join(kept))
-
-
-def _opened(path: Path) -> IO[bytes]:
-    file = cast("io.BufferedReader", path.open("rb", buffering=_CHUNK))
-    if file.peek(2)[:2] != b"\x1f\x8b":
-        return file
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
-
-
-def _object_end(buffer: bytearray, start: int, file: _Feed) -> int | None:
-    """Where the object at ``start`` ends; reads on into ``buffer`` as far as needed. None: never."""
-    at, depth, in_string = start, 0, False
-    while True:
-        found = (_IN_STRING if in_string else _TOKEN).search(buffer, at)
-        if found is None:
-            at = max(at, len(buffer))
-            chunk = file.read(_CHUNK) if len(buffer) - start < MAX_ROW else b""
-            if not chunk:
+        text.drop(match.end())
+        while not (after := text.data.lstrip(b" \t\r\n")):
+            text.drop(len(text.data))
+            if not text.more():
+                self.whole = True
                 return None
-            buffer += chunk
-            continue
-        at = found.end()
-        byte = found[0]
-        if in_string:
-            if byte == b"\\":
-                at += 1
+        place = text.offset + len(text.data) - len(after)
+        what = f"Backup of {self.name} goes on after its end, at byte {place}."
+        return Problem("trailing", what, offset=place)
+
+    # ── rows ───────────────────────────────────────────────────────────────────────────────
+    # text.data[0] is always something that was read already: `[`, the comma before a row, its `}`
+    def _rows(self, text: Text, docs_from: float) -> Generator[Batch | Problem, None, bool]:
+        """From the ``[`` before them on. Returns whether there is an end: the ``]`` after them."""
+        data, between, due = text.data, b"", "row or end"
+        while at := _visible(text):
+            if data[at] == ord("]"):
+                if due == "row":
+                    yield self._wrong(text.offset + at, "another row should follow")
+                text.drop(at)
+                return True
+            if due == "comma or end":
+                if data[at] != ord(","):
+                    yield self._wrong(text.offset + at, "a comma should follow")
+                    if not _next(text, at):
+                        return False
+                    due = "row or end"
+                    continue
+                between = _between(data, at) or between
+                text.drop(at)
+                due = "row"
+                continue
+            while not (comma := _border(data, at, between)) and len(data) < PIECE and text.more():
+                pass
+            if comma and (batch := _many(text, at, comma, docs_from)):
+                yield batch
+                text.drop(comma)
+                due = "row"
+                continue
+            end, found = self._one(text, at, docs_from)
+            yield found
+            if end > 0:
+                text.drop(end - 1)
+                due = "comma or end"
+            elif end < 0 or not _next(text, at):
+                return False
             else:
-                in_string = False
-        elif byte == b"{":
-            depth += 1
-        elif byte == b"}":
-            depth -= 1
-            if depth == 0:
-                return at
-        elif byte == b'"':
-            in_string = True
+                due = "row or end"
+        yield self._cut_off(text.offset + len(data))
+        return False
+
+    def _one(self, text: Text, at: int, docs_from: float) -> tuple[int, Batch | Problem]:
+        """The row that begins at ``at``, and where it ends; 0: that cannot be told, -1: nothing can be
+        read after it."""
+        end = 0
+        while not end:
+            try:
+                end = at + rowtext.end(memoryview(text.data)[at:])
+            except Fault as fault:
+                return 0, self._bad(fault, text.offset + at)
+            except Unfinished:
+                end = 0
+            # what is large is not looked at again for each piece of it
+            if not end and (len(text.data) > MAX_ROW or not text.more(len(text.data) // 4)):
+                return -1, self._cut_off(text.offset + len(text.data))
+        try:
+            return end, rowtext.one(memoryview(text.data)[at:end], end - at >= docs_from)
+        except Fault as fault:
+            if _ERROR.match(text.data, at) and fault.kind == "not_json":
+                said = text.data[at : at + 200].decode("utf-8", "replace")
+                return -1, self._cut_off(text.offset + at, f" The server had said: {said}")
+            return end, self._bad(fault, text.offset + at)
+
+    def _bad(self, fault: Fault, offset: int) -> Problem:
+        place = offset + fault.at
+        text = f"Backup of {self.name}: row {self.rows + 1} (byte {place}) {fault.what}."
+        return Problem(fault.kind, text, ids=(fault.id,) if fault.id else (), offset=place)
+
+    def _wrong(self, offset: int, what: str) -> Problem:
+        text = f"Backup of {self.name} is damaged after row {self.rows}: at byte {offset}, {what}."
+        return Problem("not_json", text, offset=offset)
+
+
+def _visible(text: Text) -> int:
+    """Where the next thing stands that is no space; 0: nothing follows."""
+    while True:
+        gap = _GAP.match(text.data, 1)
+        assert gap is not None
+        if gap.end() < len(text.data):
+            return gap.end()
+        text.drop(gap.end() - 1)
+        if not text.more():
+            return 0
+
+
+def _between(data: bytearray, comma: int) -> bytes:
+    """What stands between the rows' fields, when the next row is seen to begin as CouchDB's do."""
+    found = _BETWEEN.match(data, 1)
+    if found is None or not _BEGIN.match(data, data.index(b"{", comma)):
+        return b""
+    return bytes(found[0])
+
+
+def _border(data: bytearray, at: int, between: bytes) -> int:
+    """The comma before the last row that begins in sight; 0: only one does."""
+    if not between:
+        return 0
+    brace, comma = between.index(b"{"), between.index(b",")
+    for place in (min(len(data), at + 2 * PIECE), len(data)):
+        for _ in range(4):  # how the last ones begin may not be in sight as a whole
+            place = data.rfind(between, at + 1, place)
+            if place < 0:
+                break
+            if _BEGIN.match(data, place + brace):
+                return place + comma
+    return 0
+
+
+def _many(text: Text, at: int, comma: int, docs_from: float) -> Batch | None:
+    """The rows from ``at`` to ``comma``, as the list that they are when put in brackets."""
+    data = text.data
+    data[at - 1], data[comma] = ord("["), ord("]")
+    found = rowtext.many(
+        memoryview(data)[at - 1 : comma + 1], text.wide <= text.offset + at, comma - at >= docs_from
+    )
+    if found is None:
+        data[comma] = ord(",")
+    return found
+
+
+def _next(text: Text, at: int) -> bool:
+    """Go on after damage: to the comma before the next row that begins as CouchDB's do, or to the end
+    of the dump. False: neither is there."""
+    while True:
+        if found := _NEXT.search(text.data, at + 1):
+            text.drop(found.start())
+            return True
+        passed = max(len(text.data) - _SMALL, 0)
+        text.drop(passed)
+        at = max(at - passed, 0)
+        if not text.more():
+            break
+    if end := _LAST.search(text.data, at + 1):
+        text.drop(end.start() - 1)
+        return True
+    return False
 
 
 def database_name(path: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from runbook.couch.inspection import DumpDamaged, Inspection, inspect, rows
+from runbook.couch.inspection import DumpDamaged, Inspection, digest, inspect, rows
 from runbook.couch.reader import Row, database_name, revision
 from runbook.errors import ActionFailed
 
@@ -40,6 +40,7 @@ class Source(msgspec.Struct, frozen=True):
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """What is restored into ``database``: one copy, or the union of several.
 
+    ``into``: the database it goes to instead, where its own holds other data.
     ``expected``: documents to be there afterwards. ``stubs``: those among them which a dump cannot
     restore. ``lacking``: how many fewer rows than the dump itself announced.
     """
@@ -53,6 +54,12 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     stubs: int = 0
     too_large: tuple[str, ...] = ()
     note: str = ""
+    into: str = ""
+
+    @property
+    def target(self) -> str:
+        """The database that is written to."""
+        return self.into or self.database
 
     def rows(self) -> Iterator[Row]:
         """The chosen documents in the order of their ids, without the server's own. Raises
@@ -96,7 +103,7 @@ def choose(
     first = next(iter(dumps))
     if len(dumps) == 1:
         return _single(database, first, inspections, "only one node has it")
-    if len({one.digest for one in inspections.values()}) == 1:
+    if len({digest(path) for path in dumps.values()}) == 1:
         return _single(database, first, inspections, f"the copies of {len(dumps)} nodes are equal")
     overlap = _overlap(dumps)
     if overlap.lagging:
@@ -213,6 +220,9 @@ def _streams(dumps: Mapping[str, Path]) -> Iterator[Iterator[list[tuple[str, Row
 
 def _merged(paths: list[Path]) -> Iterator[Row]:
     """The newest revision of each document of all dumps, in the order of their ids."""
+    if len(paths) == 1:
+        yield from rows(paths[0])
+        return
     with _streams({str(path): path for path in paths}) as documents:
         for copies in documents:
             yield max((row for _, row in copies), key=lambda row: revision(row.rev))

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from runbook import __version__
 from runbook.couch.client import Client, Refusal
-from runbook.couch.inspection import inspect
+from runbook.couch.inspection import digest
 from runbook.couch.restore import Restoring, Result
 from runbook.couch.selection import Selection, Source
 from runbook.errors import ActionFailed, RunbookError
@@ -39,7 +39,7 @@ class Node(msgspec.Struct, frozen=True):
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """``selections``: what is restored, with the dumps' paths on the worker's machine; ``digests``:
-    path -> Inspection.digest that the dump there has to have."""
+    path -> the digest that the dump there has to have."""
 
     nodes: tuple[Node, ...]
     user: str
@@ -117,7 +117,7 @@ def _here(one: Selection, digests: dict[str, str]) -> Selection:
 def _sources(one: Selection, digests: dict[str, str]) -> Iterator[Source]:
     for source in one.sources:
         path = Path(source.path)
-        if inspect(path).digest != digests[source.path]:
+        if digest(path) != digests[source.path]:
             raise ActionFailed(
                 f"{path} is not the dump that was chosen. Nothing was restored.",
                 next="Upload it again, or restore from this PC.",

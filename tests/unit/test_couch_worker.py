@@ -48,7 +48,7 @@ def order(nodes, folder, count=300, **more):
         "user": "admin",
         "password": PASSWORD,
         "selections": tuple(chosen),
-        "digests": {path: inspection.inspect(Path(path)).digest for path in _paths(chosen)},
+        "digests": {path: inspection.digest(Path(path)) for path in _paths(chosen)},
     }
     return worker.Order(**(fields | more))
 
