@@ -16,7 +16,7 @@ from runbook.lab.sshd import Route, Sshd
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 #: seconds a new VM's cloud-init stays "running"
-FIRST_BOOT = 1.0
+FIRST_BOOT = 0.5
 
 
 class Vm:
