@@ -294,6 +294,7 @@ class Client:
             found = dict(answered.items())
             if status not in (204, 304) and not _ENDED & {name.lower() for name in found}:
                 # http.client takes a head that broke off for one that ended, without a body
+                getattr(content, "resp", content).close()
                 raise ConnectionAbortedError("within the head of its answer")
             return status, found, content
         except couch.Unauthorized as error:
