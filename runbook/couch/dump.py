@@ -1,8 +1,9 @@
 """Take a backup of CouchDB now: every database as it was at one moment, in the platform's layout.
 
 A cluster is one state and dumped once, under the folder of its first node; its databases are
-spread over all nodes, several at once. See ``snapshot`` for how one is read while it is written to,
-``beside`` for what is kept that the platform's dumps lack, ``dumpfolder`` for the folder.
+spread over all nodes, several at once. Each is compared with the servers before the whole becomes
+a backup. See ``snapshot`` for how one is read while it is written to, ``beside`` for what is kept
+that the platform's dumps lack, ``dumpfolder`` for the folder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from runbook.couch import dumpproof
 from runbook.couch.asking import ATTEMPTS, FIRST_PAUSE, Asking, Stopped
 from runbook.couch.beside import Meta
 from runbook.couch.client import Client
@@ -120,17 +122,19 @@ class Dumping:
 
     def _take(self, target: Target, turn: int) -> Meta:
         place = self.folder.place(target.node, target.database)
+        asking = Asking(self._nodes(target, turn), self._stop, attempts=self.attempts, pause=self.pause)
         snapshot = Snapshot(
             target.database,
             place.dump,
             place.work,
-            Asking(self._nodes(target, turn), self._stop, attempts=self.attempts, pause=self.pause),
+            asking,
             identity=target.identity,
             progress=self.progress,
             gate=self._gate,
         )
         try:
             meta = snapshot.take()
+            wrong = dumpproof.problems(place.dump, target.database, asking, self._gate)
         except (Stopped, OSError, sqlite3.Error):
             raise
         except RunbookError as error:
@@ -138,7 +142,12 @@ class Dumping:
                 f"The dump of {target.name} did not come to its end: {error.what}",
                 next=f"{error.next} There is no backup yet; the next call goes on from there.".strip(),
             ) from None
-        self.say(f"{target.database}: {meta.documents} documents, at sequence {meta.sequence[:24]}")
+        if wrong:
+            raise ActionFailed(
+                f"The dump of {target.name} is not what the servers hold: {' '.join(wrong)}",
+                next=f"There is no backup. Start again into another folder; {self.folder.part} is of no use.",
+            )
+        self.say(f"{target.database}: {meta.documents} documents, compared with the servers")
         return meta
 
     def _nodes(self, target: Target, turn: int) -> list[Client]:

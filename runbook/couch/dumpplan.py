@@ -82,15 +82,20 @@ class DumpPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def planned(
-    clients: Mapping[str, Client], databases: Sequence[str] = (), *, each_node: bool = False
+    clients: Mapping[str, Client],
+    databases: Sequence[str] = (),
+    *,
+    each_node: bool = False,
+    silent: Sequence[str] = (),
 ) -> DumpPlan:
     """Look at the nodes. ``clients``: by the address that names a node's folder; ``databases``: only
-    these, empty for all. Nodes that do not answer are left out, in ``remarks``.
+    these, empty for all; ``silent``: why other nodes are not there. Nodes that do not answer are left
+    out, in ``remarks``.
 
     Raises ActionFailed: no node answers; they are not one cluster; a database is not there.
     """
     found = await cluster.members(clients) if len(clients) > 1 else {}
-    silent = [one.problem for one in found.values() if one.problem]
+    silent = [*silent, *(one.problem for one in found.values() if one.problem)]
     there = {name: client for name, client in clients.items() if not found or not found[name].problem}
     if not there:
         raise ActionFailed(f"No node answers. Nothing was dumped. {' '.join(silent)}")
@@ -100,11 +105,11 @@ async def planned(
                 f"These nodes are not one cluster: {'; '.join(strangers)}. Nothing was dumped.",
                 next="Form the cluster first, or dump each node by itself.",
             )
-        there = dict([next(iter(there.items()))])
-    targets = [target for name, client in there.items() for target in await _targets(name, client, databases)]
+    owners = list(there) if each_node else list(there)[:1]
+    targets = [one for name in owners for one in await _targets(name, there[name], databases)]
     if not targets:
         raise ActionFailed("There is no database to be dumped.")
-    remarks = [f"{text} It is not asked for documents." for text in silent]
+    remarks = [f"Done without: {text}" for text in silent]
     return DumpPlan(targets=tuple(targets), sources=tuple(there), each_node=each_node, remarks=tuple(remarks))
 
 

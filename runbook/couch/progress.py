@@ -9,10 +9,11 @@ from runbook import units
 
 
 class Progress:
-    """Counted by many threads. ``expected_bytes`` is an estimate, 0 for none."""
+    """Counted by many threads. ``expected_bytes`` is an estimate, 0 for none. What is counted here
+    counts in the work ``within`` which it is done, too."""
 
-    def __init__(self, expected: int = 0, expected_bytes: int = 0) -> None:
-        self.expected, self.expected_bytes = expected, expected_bytes
+    def __init__(self, expected: int = 0, expected_bytes: int = 0, *, within: Progress | None = None) -> None:
+        self.expected, self.expected_bytes, self._within = expected, expected_bytes, within
         self.documents = self.bytes = 0
         self._found = 0  #: bytes that were there before
         self._begun = time.monotonic()
@@ -22,6 +23,8 @@ class Progress:
         with self._lock:
             self.documents += documents
             self.bytes += size
+        if self._within:
+            self._within.came(documents, size)
 
     def found(self, documents: int, size: int) -> None:
         """They were there already: they count, but not for the rate."""
@@ -29,6 +32,8 @@ class Progress:
             self.documents += documents
             self.bytes += size
             self._found += size
+        if self._within:
+            self._within.found(documents, size)
 
     @property
     def rate(self) -> float:

@@ -99,10 +99,12 @@ class Snapshot:
             self.progress.found(self.ledger.documents(), self.path.stat().st_size)
             return
         for attempt in range(1, _LISTINGS + 1):
-            listing.fetch(self.path, self.database, self.asking, self.progress)
+            rough = Progress(within=self.progress)
+            listing.fetch(self.path, self.database, self.asking, rough)
             with self.gate:
                 problem = self._check()
             if problem is None:
+                self.progress.came(self.ledger.documents() - rough.documents, 0)
                 return
             if problem.kind != "cut_off":
                 self.path.unlink()  # nothing in it can be gone on with

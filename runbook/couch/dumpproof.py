@@ -1,0 +1,105 @@
+"""Is a dump what the servers hold? Its files read to their end, its ids and revisions compared.
+
+Databases go on living: what differs has to be among the changes since the dump's sequence, and
+nothing else may.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import Any
+
+from runbook.couch import beside, changes, inspection
+from runbook.couch.alldocs import held
+from runbook.couch.asking import Asking
+from runbook.couch.beside import Meta
+from runbook.couch.client import Client
+from runbook.couch.compare import aligned
+from runbook.couch.selection import SERVER_MADE, find
+from runbook.errors import ActionFailed
+
+#: from so many bytes on, documents are held in memory one at a time
+LARGE = 4_000_000
+#: differing ids looked up in the changes feed; more of them are a difference by themselves
+_MOST = 100_000
+_NAMED = 5
+
+
+def proven(
+    backup: Path, clients: Mapping[str, Client], stop: threading.Event | None = None
+) -> dict[str, list[str]]:
+    """``node/database`` -> what is wrong with its dump, in words; empty for one that is proven.
+    ``clients``: by the address that names a node's folder; of a cluster dumped once, all nodes are
+    asked. Blocks. Raises ActionFailed, the Client's errors, OSError."""
+    found = find(backup)
+    nodes = {node for dumps in found.values() for node in dumps}
+    result = {}
+    for database, dumps in found.items():
+        for node, path in dumps.items():
+            asked = list(clients.values()) if len(nodes) == 1 else [clients[node]]
+            asking = Asking(asked, stop or threading.Event())
+            asking.go_on()
+            result[f"{node}/{database}"] = problems(path, database, asking)
+    if not result:
+        raise ActionFailed(f"{backup} holds no dumps of databases.")
+    return result
+
+
+def problems(
+    path: Path, database: str, asking: Asking, gate: AbstractContextManager[Any] | None = None
+) -> list[str]:
+    """The same of one dump. ``gate`` is entered while whole documents are held in memory."""
+    meta = beside.load(path)
+    if meta is None:
+        return [f"{path} was not dumped by this program: nothing tells of which sequence it is."]
+    with gate or nullcontext():
+        wrong = [problem.text for problem in inspection.inspect(path).problems if problem.kind != "stub"]
+        wrong += _counted(path, meta)
+    if wrong:
+        return wrong
+    large = inspection.inspect(path).largest >= LARGE
+    with gate if gate and large else nullcontext():
+        differing = _unexplained(path, database, meta, asking)
+    if differing:
+        names = ", ".join(differing[:_NAMED]) + (", …" if len(differing) > _NAMED else "")
+        wrong.append(
+            f"{len(differing)} documents of {database} differ from the servers', though they did not change "
+            f"since: {names}"
+        )
+    return wrong
+
+
+def _counted(path: Path, meta: Meta) -> list[str]:
+    """Are as many documents and attachments there as were dumped?"""
+    found, attached = inspection.inspect(path), beside.attached_path(path)
+    wrong = []
+    if found.rows != meta.documents:
+        wrong.append(f"{path} holds {found.rows} documents, not {meta.documents}.")
+    stubs = next((problem.count for problem in found.problems if problem.kind == "stub"), 0)
+    contents = inspection.inspect(attached) if attached.is_file() else None
+    wrong += [problem.text for problem in contents.problems] if contents else []
+    if (contents.rows if contents else 0) != meta.attached or stubs != meta.attached + meta.lacking:
+        wrong.append(f"{attached} does not hold the attachments of {stubs} documents.")
+    return wrong
+
+
+def _unexplained(path: Path, database: str, meta: Meta, asking: Asking) -> Sequence[str]:
+    """Ids that differ and are not among the changes since the dump's sequence."""
+    differing: dict[str, None] = {}
+    own, (first, *others) = SERVER_MADE.get(database), asking.clients
+    with closing(inspection.rows(path)) as rows:
+        for row, there in aligned((row for row in rows if row.id != own), held(first, database, others)):
+            if row is None or there is None or row.rev != there.value.rev:
+                one = row or there
+                assert one is not None
+                differing[one.id] = None
+                if len(differing) > _MOST:
+                    return list(differing)
+    if differing:
+        for page, _ in changes.pages(asking, database, meta.sequence):
+            for change in page:
+                differing.pop(change.id, None)
+    return list(differing)
