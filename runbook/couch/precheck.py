@@ -36,14 +36,13 @@ class Refusal(NamedTuple):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """One node, over HTTP. ``shared``: setting -> hash of its value; ``uptime``: seconds."""
+    """One node, over HTTP. ``shared``: setting -> hash of its value."""
 
     machine: str
     member: Member
     version: str = ""
     shared: dict[str, str] = {}
     databases: tuple[str, ...] = ()
-    uptime: float = 0.0
 
     @property
     def name(self) -> str:
@@ -56,10 +55,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 async def facts(client: Client, learn: Learn) -> Facts:
     """Never raises for a node that cannot be asked: that is an answer too."""
-    member = await cluster.member(client)
-    if member.problem:
-        return Facts(machine=client.node, member=member)
     try:
+        # before its members: who joins in between brings the cluster's databases along
+        databases = tuple(sorted(map(str, await client.aneed("_all_dbs"))))
         shared = {}
         for what, section, key in (*_ALIKE, (_ADMIN, "admins", client.user)):
             if value := await cluster.setting(client, section, key):
@@ -68,11 +66,10 @@ async def facts(client: Client, learn: Learn) -> Facts:
                     learn(value, f"couchdb {what} of {client.node}")
         return Facts(
             machine=client.node,
-            member=member,
+            member=await cluster.member(client),
             version=str((await client.aneed()).get("version", "")),
             shared=shared,
-            databases=tuple(sorted(map(str, await client.aneed("_all_dbs")))),
-            uptime=await uptime(client, "_local"),
+            databases=databases,
         )
     except RunbookError as error:
         return Facts(machine=client.node, member=Member(problem=str(error)))

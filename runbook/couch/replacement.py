@@ -73,6 +73,8 @@ async def scene(
     unknown = sum(not one.name and one.machine not in expected for one in aside)
     strangers = [node for node in free if node != name]
     best = cluster.veteran({one.machine: one.member for one in others}) if others else ""
+    # before the maps: what is made in between is in both
+    disks = {one.machine: await precheck.disk(clients[one.machine]) for one in found if not one.problem}
     return Scene(
         fresh=mine,
         name=name,
@@ -80,7 +82,7 @@ async def scene(
         aside=aside,
         strangers=tuple(strangers) if len(strangers) > unknown else (),
         maps=tuple(await copies.maps(clients[best])) if best else (),
-        disks={one.machine: await precheck.disk(clients[one.machine]) for one in found if not one.problem},
+        disks=disks,
     )
 
 

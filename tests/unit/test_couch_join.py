@@ -10,8 +10,8 @@ from checks import couchdb as checks
 from runbook import adapt
 from runbook.actions.couchdb import join as action
 from runbook.actions.couchdb.join import Join, JoinParams
+from runbook.couch import cluster, precheck
 from runbook.couch import join as steps
-from runbook.couch import precheck
 from runbook.couch.cluster import Member
 from runbook.couch.copies import ShardMap
 from runbook.errors import ActionFailed, CouldNotLook, UseError, WaitsForPerson
@@ -439,6 +439,18 @@ async def test_databases_of_its_own(world, database):
     with clients(world.nodes[2:]) as (fresh,):
         assert fresh.put(database).ok
     await world.refused(f"vm3 is not blank: it has databases of its own ({database})", "can hide data")
+
+
+async def test_joining_while_it_is_looked_at_is_no_database_of_its_own(world, monkeypatch):
+    world.network.isolate(THREE)
+    world.replace()
+
+    async def setting(client, section, key, real=cluster.setting):
+        world.network.reopen(THREE)
+        return await real(client, section, key)
+
+    monkeypatch.setattr(cluster, "setting", setting)
+    assert await world.plan()
 
 
 async def test_databases_of_its_own_that_met_the_clusters_when_it_joined(world):
