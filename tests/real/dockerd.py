@@ -1,6 +1,6 @@
 """A private Docker daemon in a temporary folder: own socket, images and containers; no network.
 
-    with private_dockerd() as daemon:      # skips with a reason where that cannot work
+    with private_dockerd() as daemon:
         daemon.docker("ps")
 
 Containers need ``network_mode: none`` or ``host``: the daemon makes no bridge and no firewall rules.
@@ -11,17 +11,16 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import signal
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.real.groups import forget_groups
+from tests.real.waiting import wait_until
 
 #: what services in tests are made of
 APPLETS = ("sh", "sleep", "echo", "cat", "true", "false", "httpd", "nc", "date", "mkdir")
@@ -69,66 +68,47 @@ class Daemon:
             self.docker("tag", first, tag)
 
 
-def missing() -> str:
-    """Why it cannot run here; "" when it can."""
-    absent = [name for name in ("dockerd", "docker", "busybox") if not shutil.which(name)]
-    if absent:
-        return f"not installed: {', '.join(absent)}"
-    return "" if os.geteuid() == 0 else "dockerd needs root"
-
-
 @contextmanager
 def private_dockerd() -> Iterator[Daemon]:
-    if reason := missing():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     folder = Path(tempfile.mkdtemp(prefix="dockerd-"))
-    log = (folder / "log").open("wb")
-    process = subprocess.Popen(
-        [
-            "dockerd",
-            f"--host=unix://{folder}/docker.sock",
-            f"--data-root={folder}/data",
-            f"--exec-root={folder}/exec",
-            f"--pidfile={folder}/pid",
-            "--storage-driver=vfs",
-            "--bridge=none",
-            "--iptables=false",
-        ],
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    # a process and a mount namespace of its own: all of it goes when we go, however that is
+    alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(*alone, "--mount-proc", "dockerd"),
+                f"--host=unix://{folder}/docker.sock",
+                f"--data-root={folder}/data",
+                f"--exec-root={folder}/exec",
+                f"--pidfile={folder}/pid",
+                f"--cgroup-parent=/{folder.name}",
+                "--storage-driver=vfs",
+                "--bridge=none",
+                "--iptables=false",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     daemon = Daemon(folder, process)
     try:
         _until_it_answers(daemon)
         yield daemon
     finally:
-        _stop(daemon)
-        log.close()
+        process.kill()
+        process.wait(20)
+        forget_groups(folder.name)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _until_it_answers(daemon: Daemon, limit: float = 60.0) -> None:
-    end = time.monotonic() + limit
-    while time.monotonic() < end and daemon.process.poll() is None:
-        if daemon.docker("info", "--format", "{{.ServerVersion}}", check=False):
-            return
-        time.sleep(0.1)
-    said = (daemon.folder / "log").read_text()[-1000:]
-    raise AssertionError(f"dockerd did not come up: {said}")
+def _until_it_answers(daemon: Daemon) -> None:
+    def answers() -> bool:
+        assert daemon.process.poll() is None, "it ended"
+        return bool(daemon.docker("info", "--format", "{{.ServerVersion}}", check=False))
 
-
-def _stop(daemon: Daemon) -> None:
-    """Containers first (they would outlive a killed daemon), then the daemon, by its process id."""
-    with suppress(AssertionError, subprocess.TimeoutExpired):
-        if ids := daemon.docker("ps", "-aq", check=False).split():
-            daemon.docker("rm", "-f", *ids, check=False)
-    daemon.process.send_signal(signal.SIGTERM)
     try:
-        daemon.process.wait(30)
-    except subprocess.TimeoutExpired:
-        daemon.process.kill()
-        daemon.process.wait(10)
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for mount in sorted((one for one in mounts if one.startswith(f"{daemon.folder}/")), reverse=True):
-        subprocess.run(["umount", "-l", mount], check=False)
-    shutil.rmtree(daemon.folder, ignore_errors=True)
+        wait_until("dockerd to answer", answers)
+    except (AssertionError, TimeoutError) as error:
+        said = (daemon.folder / "log").read_text()[-1000:]
+        raise AssertionError(f"dockerd did not come up, {error}: {said}") from None

@@ -21,6 +21,7 @@ from runbook.hosts.base import Machine
 from runbook.hosts.connection import AcceptKey, SshOptions
 from runbook.hosts.keys import KnownHosts
 from runbook.hosts.ssh import SshHost
+from tests.real.ports import free_port
 
 PROGRAM = shutil.which("sshd") or ("/usr/sbin/sshd" if Path("/usr/sbin/sshd").exists() else None)
 #: TEST-NET-3: no packet ever goes there, the ssh_config maps it to loopback
@@ -66,9 +67,7 @@ class Sshd:
         self.key.chmod(0o600)
         (self.folder / "authorized_keys").write_bytes(key.export_public_key("openssh"))
         (self.folder / "authorized_keys").chmod(0o600)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.known_hosts = KnownHosts(self.folder / "known_hosts")
         self.ssh_config = self.folder / "ssh_config"
         self.ssh_config.write_text(f"Host {ADDRESS}\n  HostName 127.0.0.1\n  Port {self.port}\n")
@@ -98,13 +97,15 @@ class Sshd:
         assert PROGRAM is not None
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, "-D", "-e", "-f", str(self.folder / "sshd_config")],
+                # it goes when we go, however that is
+                ["setpriv", "--pdeathsig", "TERM", PROGRAM, "-D", "-e", "-f", f"{self.folder}/sshd_config"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        if not eventually(self.listening):
+        if not eventually(self.listening, limit=60):
+            self.stop()
             raise RuntimeError((self.folder / "log").read_text())
 
     def listening(self) -> bool:

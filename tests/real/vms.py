@@ -15,20 +15,26 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tests.real.groups import forget_groups
+from tests.real.waiting import wait_until
+
 NETWORK = "10.0.1"
 GATEWAY = f"{NETWORK}.1"
+#: of everything that is made on the machine: bridge, interfaces, namespaces, control groups
+PREFIX = "rbtest"
+LOCK = Path("/run/runbook-real-vms.lock")
 
 INIT = r"""
 set -eu
-root=$1; name=$2; docker=$3
+root=$1; name=$2; docker=$3; group=$4
 # the test holds the other end of this input: when it dies, however, the VM goes off
 exec 9<&0 0</dev/null
+trap 'exit 0' TERM
 { read -r _ <&9 || kill -TERM 1; } &
 mount --make-rprivate /
 mount -t proc proc /proc
@@ -55,11 +61,18 @@ done
 chown backup-user:backup-user /backup
 if [ "$docker" = yes ]; then
   dockerd --data-root /var/lib/docker --exec-root /run/docker --pidfile /run/docker.pid \
-    -H unix:///run/docker.sock -G docker --storage-driver vfs >/var/lib/docker/dockerd.log 2>&1 9<&- &
+    -H unix:///run/docker.sock -G docker --storage-driver vfs --cgroup-parent "/$group" \
+    >/var/lib/docker/dockerd.log 2>&1 9<&- &
 fi
 exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_config 9<&-
 """
 
+#: of what runs on a VM: nothing of the test's own environment
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+}
 SSHD_CONFIG = """
 Port 22
 HostKey /etc/ssh/host_ed25519
@@ -75,56 +88,71 @@ MaxStartups 100
 """
 
 
-def wait_until(what: str, ready: Callable[[], bool], limit: float = 60.0) -> None:
-    """Poll until ready; fails naming what was waited for."""
-    end = time.monotonic() + limit
-    while not ready():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not so after {limit:.0f} s")
-        time.sleep(0.1)
-
-
 def _run(*argv: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}")
 
 
+def _try(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60).stdout
+
+
 @dataclass
 class Network:
-    """The bridge, and the VMs on it. ``tag`` keeps the names of two test runs apart."""
+    """The bridge, and the VMs on it: one at a time on a machine, the addresses are always the same."""
 
     folder: Path
-    tag: str = field(default_factory=lambda: f"rb{os.getpid() % 100000}")
     vms: dict[str, Vm] = field(default_factory=dict)
-    lock: IO[str] = field(init=False)
+    lock: IO[str] | None = None
 
     @property
     def bridge(self) -> str:
-        return f"{self.tag}br"
+        return f"{PREFIX}br"
 
     def up(self) -> None:
-        """One at a time on a machine: the addresses are always the same. What a killed test left of
-        its network is removed; its VMs went off with it."""
-        self.lock = Path(tempfile.gettempdir(), "runbook-real-vms.lock").open("w")  # noqa: SIM115
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
-        for left in Path("/run/netns").glob("rb[0-9]*"):
-            subprocess.run(["ip", "netns", "del", left.name], capture_output=True, check=False)
-        for left in Path("/sys/class/net").glob("rb[0-9]*"):
-            subprocess.run(["ip", "link", "del", left.name], capture_output=True, check=False)
-        if taken := subprocess.run(
-            ["ip", "route", "show", f"{NETWORK}.0/24"], capture_output=True, text=True, check=True
-        ).stdout:
+        """Waits for its turn; what a killed test left is removed."""
+        self.lock = LOCK.open("w")
+        wait_until(f"the tests that hold {LOCK} to end", self._locked, 600)
+        self._clear()
+        if taken := _try("ip", "route", "show", f"{NETWORK}.0/24"):
             raise RuntimeError(f"{NETWORK}.0/24 is in use on this machine: {taken}")
         _run("ip", "link", "add", self.bridge, "type", "bridge")
         _run("ip", "addr", "add", f"{GATEWAY}/24", "dev", self.bridge)
         _run("ip", "link", "set", self.bridge, "up")
 
+    def _locked(self) -> bool:
+        assert self.lock
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _clear(self) -> None:
+        """VMs go off with their test, whatever ends it; this is for one that did not."""
+        for left in Path("/run/netns").glob(f"{PREFIX}*"):
+            for pid in map(int, _try("ip", "netns", "pids", left.name).split()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            _try("ip", "netns", "del", left.name)
+        for left in Path("/sys/class/net").glob(f"{PREFIX}*"):
+            _try("ip", "link", "del", left.name)
+        forget_groups(PREFIX)
+
+    def power_off(self) -> None:
+        """All of them; one that resists does not keep the others on."""
+        with contextlib.ExitStack() as stack:
+            for vm in self.vms.values():
+                stack.callback(vm.power_off)
+
     def down(self) -> None:
-        for vm in self.vms.values():
-            vm.power_off()
-        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True, check=False)
-        self.lock.close()
+        try:
+            self.power_off()
+        finally:
+            _try("ip", "link", "del", self.bridge)
+            if self.lock:
+                self.lock.close()
 
     def vm(self, name: str, address: str, authorized: str, *, docker: bool = True) -> Vm:
         made = Vm(self, name, address, self.folder / name, authorized, docker)
@@ -144,10 +172,12 @@ class Vm:
 
     @property
     def netns(self) -> str:
-        return f"{self.network.tag}{self.name}"
+        return f"{PREFIX}{self.name}"
 
     def create(self) -> None:
-        """A blank disk: host key, users, nothing else."""
+        """What has to be on the disk before it starts: host key, users; /run and /tmp are empty."""
+        for place in ("run", "tmp"):
+            shutil.rmtree(self.root / place, ignore_errors=True)
         for place in ("etc/ssh", "etc"):
             (self.root / place).mkdir(parents=True, exist_ok=True)
         key = self.root / "etc/ssh/host_ed25519"
@@ -175,7 +205,9 @@ class Vm:
         self.create()
         _run("ip", "netns", "add", self.netns)
         inner = f"{self.netns}i"
-        _run("ip", "link", "add", self.netns, "type", "veth", "peer", "name", inner)
+        # the same each time: the others remember it, and would look for another one in vain for a minute
+        mac = "02:00:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
+        _run("ip", "link", "add", self.netns, "type", "veth", "peer", "name", inner, "address", mac)
         _run("ip", "link", "set", inner, "netns", self.netns)
         _run("ip", "link", "set", self.netns, "master", self.network.bridge, "up")
         inside = ["ip", "-n", self.netns]
@@ -188,17 +220,22 @@ class Vm:
                 *("nsenter", f"--net=/run/netns/{self.netns}"),
                 *("unshare", "--mount", "--pid", "--fork", "--uts", "--kill-child"),
                 *("sh", "-c", INIT, "init", str(self.root), self.name, "yes" if self.docker else "no"),
+                self.netns,
             ],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            env=ENVIRONMENT,
         )
         log.close()
         wait_until(f"{self.name}: SSH", self._answers)
         if self.docker:
-            wait_until(f"{self.name}: dockerd", lambda: (self.root / "run/docker.sock").exists())
+            try:
+                wait_until(f"{self.name}: dockerd", (self.root / "run/docker.sock").exists)
+            except TimeoutError as error:
+                said = (self.root / "var/lib/docker/dockerd.log").read_text()[-2000:]
+                raise RuntimeError(f"{error}: {said}") from None
 
     def _answers(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
@@ -209,36 +246,32 @@ class Vm:
         except OSError:
             return False
 
-    def run(self, *argv: str, data: bytes = b"") -> str:
-        """As root, inside the VM (for the test itself); ``data`` goes to its input."""
+    def run(self, *argv: str, data: bytes | Path = b"") -> str:
+        """As root, inside the VM (for the test itself); ``data``, or what that file holds, goes to
+        its input."""
         assert self.process is not None, f"{self.name} is off"
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         enter = ["nsenter", "-t", children[0], "--mount", "--pid", "--net", "--uts"]
-        done = subprocess.run([*enter, *argv], input=data, capture_output=True, check=False)
+        with contextlib.ExitStack() as stack:
+            given = stack.enter_context(data.open("rb") if isinstance(data, Path) else _file(data))
+            done = subprocess.run(
+                [*enter, *argv], stdin=given, capture_output=True, check=False, env=ENVIRONMENT, timeout=300
+            )
         if done.returncode:
             raise RuntimeError(f"{self.name}: {' '.join(argv)}: {done.stderr.decode(errors='replace')}")
         return done.stdout.decode()
 
     def power_off(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(20)
             assert self.process.stdin
             self.process.stdin.close()
-            self._forget_containers()
-        self.process = None
-        subprocess.run(["ip", "netns", "del", self.netns], capture_output=True, check=False)
-        subprocess.run(["ip", "link", "del", self.netns], capture_output=True, check=False)
-
-    def _forget_containers(self) -> None:
-        """The control groups of killed containers stay behind; nobody else would remove them."""
-        for container in (self.root / "var/lib/docker/containers").glob("*"):
-            groups = [*Path("/sys/fs/cgroup").glob(f"*/docker/{container.name}")]
-            groups.append(Path("/sys/fs/cgroup/docker", container.name))
-            for group in filter(Path.is_dir, groups):
-                with contextlib.suppress(OSError, TimeoutError):
-                    wait_until(f"{group} to be empty", lambda g=group: not _processes(g), 5)
-                    group.rmdir()
+            self.process = None
+        _try("ip", "netns", "del", self.netns)
+        _try("ip", "link", "del", self.netns)
+        forget_groups(self.netns)
 
     def wipe(self) -> None:
         """A new, blank machine will stand here next time."""
@@ -246,8 +279,11 @@ class Vm:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _processes(group: Path) -> str:
-    return (group / "cgroup.procs").read_text()
+def _file(data: bytes) -> IO[bytes]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    file.write(data)
+    file.seek(0)
+    return file
 
 
 def _with_docker(entry: str) -> str:
