@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from runbook.errors import RunbookError, WaitsForPerson
-from runbook.events import Asked, CheckDone, Live, Record, RunVerdict
+from runbook.events import Asked, CheckDone, Live, Record, RunVerdict, Waiting
 from runbook.front import Answer
 from runbook.workbench import Workbench
 from tests.real import cloud
@@ -38,23 +38,24 @@ class Person:
         self.folder = folder
         self.asked: list[Asked] = []
         self.checks: list[CheckDone] = []
+        self.waits: list[Waiting] = []
         self.problems: list[str] = []
 
     async def answer(self, question: Asked) -> Answer:
         self.asked.append(question)
         match question.kind:
             case "confirm":
-                return Answer("go", BY, "test")
+                return Answer(question.id, "go", BY, "test")
             case "accept":
-                return Answer("accept", BY, "test")
+                return Answer(question.id, "accept", BY, "test")
             case "host_key":
-                return Answer(self._compared(question.text), BY, "test")
+                return Answer(question.id, self._compared(question.text), BY, "test")
             case "evidence" if question.step == "dns":
                 said = await asyncio.to_thread(cloud.ask, self.folder / "cloud.sock", "dns_point")
-                return Answer(said, BY, "test")
+                return Answer(question.id, said, BY, "test")
         self.problems.append(f"{question.step}: {question.kind}: {question.text}")
         if any(option.value == "stop" for option in question.options):
-            return Answer("stop", BY, "test")
+            return Answer(question.id, "stop", BY, "test")
         raise WaitsForPerson(question.text)
 
     def _compared(self, text: str) -> str:
@@ -72,7 +73,8 @@ class Person:
             self.checks.append(record.event)
 
     def live(self, live: Live) -> None:
-        pass
+        if isinstance(live, Waiting):
+            self.waits.append(live)
 
 
 async def drive(folder: Path, person: Person, *, resume: bool = False) -> tuple[RunVerdict, Path]:

@@ -1,11 +1,11 @@
 """The platform before the drill, made of real parts: the backup VM stands, the production VMs are lost.
 
-    with platform(folder) as real:
-        real.documents, real.vms["vm1"], real.folder / "site/runbook.toml", …
+    with platform(folder, choice) as real:
+        real.couchdb, real.vms["vm1"], real.folder / "site/runbook.toml", …
 
-What is simulated, and nothing else: the cluster around CouchDB's documents (documents.py), LMS, Studio,
-Caddy and monitoring as busybox programs (images.py), the cloud (VMs are namespaces of this
-machine), the domain's name server, the certificate authority.
+What is simulated, and nothing else: the cluster around CouchDB's documents, unless there is a real one
+(choice.py, facade.py), LMS, Studio, Caddy and monitoring as busybox programs (images.py), the cloud
+(VMs are namespaces of this machine), the domain's name server, the certificate authority.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from runbook.lab import samplebackup, sampledata
@@ -31,13 +32,15 @@ from runbook.lab.pki import Authority
 from runbook.lab.samplesite import TERRAFORM, toml
 from runbook.lab.shims import CLIENT
 from tests.real import images
+from tests.real.choice import Choice, CouchDB
 from tests.real.cloud import Cloud
-from tests.real.documents import Documents
+from tests.real.imagefile import IMAGE
 from tests.real.vms import Network, Vm, network
 
 PRODUCTION = {"vm1": "10.0.1.10", "vm2": "10.0.1.11", "vm3": "10.0.1.12"}
 BACKUP = "10.0.1.100"
-#: canaries: none of these may be in any file that a run leaves
+#: what each VM's CouchDB has to call itself
+NODES = {address: f"couchdb@{address}" for address in PRODUCTION.values()}
 SECRETS = {
     "HCLOUD_TOKEN": "real-hcloud-token-4fTz81kQ",
     "COUCHDB_PASSWORD": "real-couchdb-password-9sKd2",
@@ -51,9 +54,6 @@ MAILTO=""
 0 1 * * * /backup/scripts/backup.sh daily >> /backup/backup.log 2>&1
 30 4 * * 0 /usr/bin/true
 """
-#: an archive of a real CouchDB image (docker save), used instead of the made one
-IMAGE_TAR = os.environ.get("COUCHDB_IMAGE_TAR", "")
-
 #: the platform's own recipe: the redirection has made the manifest, empty, when it is hashed
 CHECKSUM = r"""
 set -eu
@@ -71,7 +71,8 @@ chown -R backup-user:backup-user /backup
 class Platform:
     folder: Path
     network: Network
-    documents: Documents
+    choice: Choice
+    couchdb: CouchDB
     names: NameServer
     root_tar: Path
     backup_id: str = ""
@@ -88,6 +89,17 @@ class Platform:
     def state(self) -> Path:
         return self.folder / "state"
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """A CouchDB that is somebody's has its own password."""
+        own = self.couchdb.password
+        return SECRETS | ({"COUCHDB_PASSWORD": own} if own else {})
+
+    @property
+    def canaries(self) -> list[bytes]:
+        """Secrets that may be in no file; a short one of somebody's could be any word."""
+        return [value.encode() for value in self.secrets.values() if len(value) >= 12]
+
     # ── what the cloud does ────────────────────────────────────────────────────────────────
     def create(self, request: Mapping[str, str]) -> str:
         """A blank machine with the images on its disk, as a cloud's own image would have them."""
@@ -97,19 +109,23 @@ class Platform:
         self.created.append(name)
         vm = self.vms[name]
         vm.power_on()
-        for image in images.IMAGES if vm.docker else ():
-            if image.startswith("couchdb:") and IMAGE_TAR:
-                vm.run("docker", "load", data=Path(IMAGE_TAR).read_bytes())
-                continue
-            argv = images.import_arguments(image, vm.address, self.documents.control_address)
-            vm.run("docker", *argv, data=self.root_tar.read_bytes())
+        if vm.docker:
+            self._load(vm)
         return f"{name} runs at {vm.address}"
+
+    def _load(self, vm: Vm) -> None:
+        for image in images.IMAGES:
+            if image == IMAGE and self.couchdb.archive:
+                vm.run("docker", "image", "load", data=self.couchdb.archive)
+                continue
+            argv = images.import_arguments(image, vm.address, self.couchdb.control)
+            vm.run("docker", *argv, data=self.root_tar)
 
     def delete(self, request: Mapping[str, str]) -> str:
         vm = self.vms[request["name"]]
         vm.wipe()
-        if node := self.documents.nodes.get(vm.address):
-            node.standin.wipe()
+        if vm.address in NODES:
+            self.couchdb.blank(vm.address)
         return f"{vm.name} is gone"
 
     def point(self, request: Mapping[str, str]) -> str:
@@ -123,7 +139,7 @@ class Platform:
         self.gate.set()
         terraform = ["terraform", f"-chdir={self.folder / 'infrastructure'}"]
         env = {**os.environ, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
-        env |= {f"TF_VAR_{name.lower()}": SECRETS[name] for name in ("HCLOUD_TOKEN", "COUCHDB_PASSWORD")}
+        env |= {f"TF_VAR_{name.lower()}": self.secrets[name] for name in ("HCLOUD_TOKEN", "COUCHDB_PASSWORD")}
         for words in (["init"], ["apply", "-auto-approve", "-target=terraform_data.backup"]):
             done = subprocess.run(
                 [*terraform, *words, "-input=false", "-no-color"],
@@ -159,7 +175,7 @@ class Platform:
         site = self.folder / "site"
         secrets = site / "secrets.env"
         secrets.touch(0o600)
-        secrets.write_text("".join(f"{key}={value}\n" for key, value in SECRETS.items()))
+        secrets.write_text("".join(f"{key}={value}\n" for key, value in self.secrets.items()))
         (site / "ssh_config").touch()
 
         def secret(key: str) -> dict[str, str]:
@@ -167,7 +183,7 @@ class Platform:
 
         login = {"name": sampledata.ADMIN, "password": secret("ADMIN_PASSWORD")}
         course, user = quote(sampledata.COURSE, safe=""), quote(f"user.{sampledata.LEARNER}")
-        data = {
+        data: dict[str, Any] = {
             "name": "Real machines",
             "operator": "Test Operator",
             "objectives": {"rto": "4h", "rpo": "24h"},
@@ -182,6 +198,7 @@ class Platform:
                 },
             },
             "couchdb": {
+                "user": self.couchdb.user,
                 "password": secret("COUCHDB_PASSWORD"),
                 "cookie": secret("COUCHDB_COOKIE"),
                 "secret": secret("COUCHDB_SECRET"),
@@ -199,11 +216,13 @@ class Platform:
                 },
             },
         }
+        if self.couchdb.document_limit:
+            data["couchdb"]["max_document_size"] = self.couchdb.document_limit
         (site / "runbook.toml").write_text(toml(data))
 
 
 @contextmanager
-def platform(folder: Path) -> Iterator[Platform]:
+def platform(folder: Path, choice: Choice) -> Iterator[Platform]:
     """Everything up; on leaving, also after a failure, everything is off and the VMs' disks are gone."""
     (folder / "site").mkdir(parents=True)
     key = folder / "site/key"
@@ -211,23 +230,24 @@ def platform(folder: Path) -> Iterator[Platform]:
     authority = Authority(folder / "pki", folder / "site/ca.pem")
     certificate = authority.issue([DOMAIN, STUDIO, MONITORING])
     with ExitStack() as stack:
-        net = stack.enter_context(network(folder / "net"))
+        # left in the opposite order: the disks are removed when the VMs are off
         stack.callback(shutil.rmtree, folder / "net", ignore_errors=True)
+        net = stack.enter_context(network(folder / "net"))
         authorized = (folder / "site/key.pub").read_text()
         for name, address in PRODUCTION.items():
             net.vm(name, address, authorized)
         net.vm("backup", BACKUP, authorized, docker=False)
-        documents = Documents(PRODUCTION.values())
-        stack.callback(documents.stop)
+        couchdb = choice.start(PRODUCTION.values(), sampledata.DATABASES, SECRETS["COUCHDB_PASSWORD"])
+        stack.callback(couchdb.stop)
         names = stack.enter_context(name_server())
         root_tar = images.root_file_system(folder / "root.tar", certificate)
-        real = Platform(folder, net, documents, names, root_tar)
+        real = Platform(folder, net, choice, couchdb, names, root_tar)
         verbs = {"server_create": real.create, "server_delete": real.delete, "dns_point": real.point}
         cloud = Cloud(folder / "cloud.sock", verbs)
         stack.callback(cloud.stop)
         real.prepare()
-        # the disks are removed when the VMs are off
-        stack.callback(net.down)
+        # nobody writes to CouchDB any more when it goes
+        stack.callback(net.power_off)
         yield real
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ from runbook.actions.compose import Up, UpParams
 from runbook.docker import containers
 from runbook.errors import ActionFailed
 from runbook.hosts.local import LocalHost
+from tests.real.choice import choose
 from tests.real.dockerd import Daemon, private_dockerd
+from tests.real.imagefile import IMAGE, tags_in
 from tests.unit.doubles import FakeVoice, machine, make_context
 
-pytestmark = pytest.mark.real("root", "busybox", "dockerd", "docker-compose")
+pytestmark = pytest.mark.real("root", "netns", "busybox", "dockerd", "docker-compose")
 
 GOOD = "echo couchdb is up; exec sleep 1000"
 MONSTER = "echo 'Monster detected ohno!, aborting startup.' >&2; exit 1"
@@ -26,8 +27,6 @@ MONSTER = "echo 'Monster detected ohno!, aborting startup.' >&2; exit 1"
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
-    if not shutil.which("docker-compose"):
-        pytest.skip("not installed: docker-compose")
     with private_dockerd() as one:
         one.import_busybox("couchdb:3.3.2", "openedx/lms:1")
         yield one
@@ -69,7 +68,7 @@ def vm(tmp_path: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Itera
         daemon.docker("rm", "-f", *ids)
 
 
-QUICK = UpParams(services=("couchdb",), steady_for="2s", every="1s", timeout="60s")
+QUICK = UpParams(services=("couchdb",), steady_for="1s", every="0.3s", timeout="2m")
 
 
 async def test_a_good_service_becomes_steady_and_is_then_found_so(vm: Vm) -> None:
@@ -84,7 +83,7 @@ async def test_a_good_service_becomes_steady_and_is_then_found_so(vm: Vm) -> Non
     assert "couchdb running, unchanged" in outcome.summary
     probe = await Up().probe(context, QUICK)
     assert probe.satisfied, probe.summary
-    assert (await checks.steady(context, services="couchdb", over="2s")).verdict == "pass"
+    assert (await checks.steady(context, services="couchdb", over="1s")).verdict == "pass"
 
 
 async def test_up_exits_0_and_yet_the_crash_loop_is_named(vm: Vm) -> None:
@@ -95,7 +94,7 @@ async def test_up_exits_0_and_yet_the_crash_loop_is_named(vm: Vm) -> None:
     with pytest.raises(ActionFailed) as caught:
         await Up().act(context, QUICK, plan)
 
-    assert "cookie `monster`" in caught.value.what and "exit status 1" in caught.value.what
+    assert "cookie `monster`" in caught.value.what and "restarted" in caught.value.what
     assert "Monster detected ohno!" in caught.value.what
     assert "COUCHDB_COOKIE" in caught.value.next
     assert bytes(context.voice.raw).count(b"done"), "docker-compose itself was content"
@@ -106,7 +105,8 @@ async def test_a_crash_loop_without_a_known_cause_is_named_too(vm: Vm) -> None:
     params = msgspec.structs.replace(QUICK, timeout="3s")
     context = vm.context()
     plan = await Up().plan(context, params)
-    with pytest.raises(ActionFailed, match=r"last exit status 7.*something odd"):
+    # between two restarts it is seen as ended, with its exit status; or, rarely, while it runs
+    with pytest.raises(ActionFailed, match=r"(last exit status 7|restarted \d+ times).*something odd"):
         await Up().act(context, params, plan)
 
 
@@ -144,3 +144,13 @@ async def test_a_one_shot_that_ends_well_and_one_that_does_not(vm: Vm) -> None:
     with pytest.raises(ActionFailed, match=r"migrate.*exit status 3.*no table"):
         await Up().act(context, params, await Up().plan(context, params))
     assert len(await containers(vm.host, "docker")) == 2
+
+
+def test_the_engines_couchdb_image_is_found_and_saved(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what the whole guide is then run on (test_full_restore.py)."""
+    monkeypatch.setenv("DOCKER_HOST", daemon.address)
+    taken = choose({"DOCKER_HOST": daemon.address}, tmp_path, {}, ())
+    assert taken.label.startswith("CouchDB: image couchdb:3.3.2 (sha256:")
+    assert taken.archive and tags_in(taken.archive) == [IMAGE]

@@ -1,15 +1,15 @@
 """The main job on real machines: sshd, terraform, dockerd, docker-compose, and somebody else's
-document server. What stays simulated is said in platform.py.
+document server, or CouchDB itself where there is one (choice.py). What stays simulated is said in
+platform.py, and of CouchDB in the last lines of the tests' output.
 
-    pytest tests/real/test_full_restore.py        # as root; about a minute and a half
-    COUCHDB_IMAGE_TAR=couchdb-3.3.2.tar pytest …   # real CouchDB from that `docker save` archive
+    pytest tests/real/test_full_restore.py         # as root; about a minute and a half
+    COUCHDB_IMAGE_TAR=couchdb-3.3.2.tar pytest …   # CouchDB from that `docker save` archive
+    COUCHDB_URL=http://admin:…@127.0.0.1:5984 pytest …   # a CouchDB that stands already, and empty
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import http.client
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +22,12 @@ import yaml
 from runbook import journal, report
 from runbook.events import ActEnded, CheckDone, JobEnded, JobStarted, Noted, RunVerdict, StepEnded
 from runbook.report.verify import verify
+from tests.real.choice import Choice
+from tests.real.documents import CouchServer, Url
+from tests.real.facade import Facade
+from tests.real.imagefile import IMAGE
 from tests.real.person import Person, drive
-from tests.real.platform import CRONTAB, IMAGE_TAR, PRODUCTION, SECRETS, Platform, platform, union
+from tests.real.platform import CRONTAB, PRODUCTION, SECRETS, Platform, platform, union
 
 pytestmark = [
     pytest.mark.real(
@@ -53,10 +57,10 @@ class Drill:
 
 
 @pytest.fixture(scope="module")
-def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+def drill(tmp_path_factory: pytest.TempPathFactory, couchdb: Choice) -> Iterator[Drill]:
     """One whole run; the tests below look at what it left in the world."""
     folder = tmp_path_factory.mktemp("real") / "p"
-    with platform(folder) as real:
+    with platform(folder, couchdb) as real:
         person = Person(folder)
         verdict, run = asyncio.run(drive(folder, person))
         yield Drill(real, person, verdict, run)
@@ -72,6 +76,21 @@ def test_the_drill_passes(drill: Drill) -> None:
         "there is no cloud-init on these VMs, and nothing else to say"
     )
     assert not any(check.simulated for check in drill.person.checks)
+
+
+def test_couchdb_is_the_one_that_the_tests_name(drill: Drill, record_property: Any) -> None:
+    """Its version, as the VMs answer it: of the image, or of the server at COUCHDB_URL."""
+    choice, found = drill.real.choice, set()
+    for address in PRODUCTION.values():
+        login = drill.real.couchdb.user, drill.real.secrets["COUCHDB_PASSWORD"]
+        reply = CouchServer(Url(address, 5984, *login)).call("GET", "/")
+        found.add(json.loads(reply.body)["version"])
+    record_property("CouchDB", f"{choice.label} ({', '.join(found)})")
+    assert len(found) == 1
+    if choice.archive:
+        assert found == {IMAGE.partition(":")[2]}
+    if choice.nodes:
+        assert found == {seen.version for seen in choice.nodes.values()}
 
 
 def test_each_fingerprint_was_compared_once(drill: Drill) -> None:
@@ -90,28 +109,15 @@ def test_every_document_is_on_a_server_that_is_not_ours(drill: Drill) -> None:
     for database, expected in backup.items():
         if database in NEVER:
             continue
-        there = _documents(drill.real, database)
+        there = drill.real.couchdb.documents(database)
         own = OWN.get(database, set())
         assert there.keys() - own == expected.keys() - own, database
         for identifier in expected.keys() - own:
             assert there[identifier] == expected[identifier], f"{database}: {identifier}"
-    if not IMAGE_TAR:
-        answered = drill.real.documents.answered
+    if isinstance(drill.real.couchdb, Facade):
+        answered = drill.real.couchdb.answered
         assert answered["POST _bulk_docs"] >= 15 and answered["GET _all_docs"] >= 10, answered
         assert answered["POST _session"] >= len(PRODUCTION), "the admin logged in to it, on every VM"
-
-
-def _documents(real: Platform, database: str) -> dict[str, Any]:
-    if not IMAGE_TAR:
-        return real.documents.pouch.documents(database)
-    link = http.client.HTTPConnection(PRODUCTION["vm2"], 5984, timeout=60)
-    login = base64.b64encode(f"admin:{SECRETS['COUCHDB_PASSWORD']}".encode()).decode()
-    link.request(
-        "GET", f"/{database}/_all_docs?include_docs=true", headers={"Authorization": f"Basic {login}"}
-    )
-    rows = json.loads(link.getresponse().read())["rows"]
-    link.close()
-    return {row["id"]: row["doc"] for row in rows}
 
 
 def test_nodenames_and_the_cookie_arrived_in_the_containers(drill: Drill) -> None:
@@ -120,8 +126,8 @@ def test_nodenames_and_the_cookie_arrived_in_the_containers(drill: Drill) -> Non
         env = dict(line.partition("=")[::2] for line in found["Config"]["Env"])
         assert env["NODENAME"] == vm.address
         assert env["COUCHDB_ERLANG_COOKIE"] == SECRETS["COUCHDB_COOKIE"]
-    if not IMAGE_TAR:
-        boots = drill.real.documents.boots
+    if drill.real.choice.archive is None:
+        boots = drill.real.couchdb.boots
         assert {boot["NODENAME"] for boot in boots} == set(PRODUCTION.values())
         assert {boot["COUCHDB_ERLANG_COOKIE"] for boot in boots} == {SECRETS["COUCHDB_COOKIE"]}
         assert len(boots) == 3, "no container was ever restarted"
@@ -184,7 +190,8 @@ def test_the_journal_and_the_report_verify(drill: Drill) -> None:
 
 
 def test_no_secret_is_in_any_file_the_run_leaves(drill: Drill) -> None:
-    canaries = [value.encode() for value in SECRETS.values()]
+    canaries = drill.real.canaries
+    assert len(canaries) >= 4
     files = [path for path in drill.real.state.rglob("*") if path.is_file()]
     assert len(files) > 20
     for path in files:

@@ -16,18 +16,20 @@ from runbook import journal
 from runbook.errors import StateError
 from runbook.events import ActStarted, JobEnded, JobStarted, Noted, Record, RunEnded, RunResumed
 from runbook.report.verify import verify
+from tests.real.choice import Choice
 from tests.real.person import Person, drive
-from tests.real.platform import PRODUCTION, SECRETS, Platform, platform, union
+from tests.real.platform import PRODUCTION, Platform, platform, union
 from tests.real.test_full_restore import NEVER, OWN, pytestmark  # noqa: F401
-from tests.real.vms import wait_until
+from tests.real.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 240.0
+#: seconds for one stretch of the run; four times what it takes on two idle cores
+LIMIT = 400.0
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with platform(tmp_path_factory.mktemp("real") / "p") as found:
+def real(tmp_path_factory: pytest.TempPathFactory, couchdb: Choice) -> Iterator[Platform]:
+    with platform(tmp_path_factory.mktemp("real") / "p", couchdb) as found:
         yield found
 
 
@@ -56,10 +58,21 @@ def records(real: Platform) -> list[Record]:
         return []
 
 
+def written(real: Platform) -> int:
+    """Bytes of the journal so far."""
+    folder = run_folder(real)
+    return (folder / "journal.jsonl").stat().st_size if folder else 0
+
+
 def kill_when(process: subprocess.Popen[bytes], real: Platform, seen: Callable[[list[Record]], bool]) -> None:
     """SIGKILL the program, and not what it left running, as soon as the journal shows it."""
-    end = time.monotonic() + LIMIT
-    while not seen(records(real)):
+    end, size = time.monotonic() + LIMIT, -1
+    while True:
+        # read again only when there is more: the program needs the processor too
+        if (now := written(real)) != size:
+            size = now
+            if seen(records(real)):
+                break
         if process.poll() is not None:
             told = (real.folder / "stderr.log").read_text()[-3000:]
             raise AssertionError(f"ended with {process.returncode} before it could be killed:\n{told}")
@@ -115,12 +128,12 @@ def test_killed_in_opentofu_unpacking_compose_and_restore(real: Platform) -> Non
     assert folder and verify(folder).ok
     for database, expected in union(real.folder / "openedx-backups" / real.backup_id).items():
         if database not in NEVER:
-            there = real.documents.pouch.documents(database)
+            there = real.couchdb.documents(database)
             own = OWN.get(database, set())
             assert {i: d for i, d in there.items() if i not in own} == {
                 i: d for i, d in expected.items() if i not in own
             }, database
-    canaries = [value.encode() for value in SECRETS.values()]
+    canaries = real.canaries
     for path in filter(Path.is_file, real.state.rglob("*")):
         assert not [canary for canary in canaries if canary in path.read_bytes()], path
 
@@ -132,11 +145,10 @@ def test_a_rebuilt_machine_is_refused_until_a_person_looks(real: Platform) -> No
     (vm.root / "etc/ssh/host_ed25519").unlink()
     vm.power_on()
     person = Person(real.folder)
-    began = time.monotonic()
     verdict, _ = asyncio.run(drive(real.folder, person))
     assert verdict == "stopped"
     (problem,) = person.problems
     assert problem.startswith("deploy: failed") and "Host key of vm2 CHANGED" in problem
-    assert time.monotonic() - began < 120, "waiting does not change a key back"
+    assert not [wait for wait in person.waits if wait.host == "vm2"], "waiting does not change a key back"
     before, _, since = (vm.root / "vm.log").read_text().rpartition("Server listening")
     assert "Accepted publickey" in before and "Accepted publickey" not in since
