@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from runbook.couch.client import Client
+from tests.couchdb.commands import Command
 from tests.couchdb.servers import PouchdbServer, Server, StandInServer, UrlServer
 
 URL = os.environ.get("COUCHDB_URL", "")
@@ -45,3 +47,10 @@ def clients(server: Server) -> Iterator[list[Client]]:
 def database(server: Server) -> str:
     """An empty database of the test's own."""
     return server.database()
+
+
+@pytest.fixture
+def command(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    return Command(server, tmp_path / "state", capfd, monkeypatch)
