@@ -307,6 +307,11 @@ class Client:
             ) from None
         except couch.HTTPError as error:
             return _refused(error)
+        except (AttributeError, TypeError) as error:  # the library's, for a refusal whose head broke off
+            if (content := getattr(getattr(error, "obj", None), "resp", None)) is not None:
+                content.close()
+            broken = ConnectionAbortedError("within the head of its answer")
+            raise self._lost(method, doing, session, broken, timeout) from None
         except Exception as error:
             raise self._lost(method, doing, session, error, timeout) from None
 

@@ -129,6 +129,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         (b"", Unreachable),
         (b"HTTP/1.1 200 OK\r\n", Unreachable),
         (OK[:-9], Unreachable),
+        (OK.replace(b"200", b"404") + b"Content-Len", Unreachable),
         (OK + b"Content-Len", Unreachable),
         (b"SSH-2.0-OpenSSH_9.2\r\n", RunbookError),
         (OK + b"Content-Length: 100\r\n\r\n{", Unreachable),
