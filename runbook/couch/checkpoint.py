@@ -7,28 +7,35 @@ and it is still the same database (one made anew under the same name has another
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
-from runbook.couch import copies
-from runbook.couch.client import Client
-from runbook.couch.compare import held
-from runbook.errors import ActionFailed, StateError
+from runbook.couch.estimate import Rate
+from runbook.couch.selection import Selection
+from runbook.errors import StateError
 
 FILE = "couchdb-restore.json"
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """``identity`` of the database; ``sources``: the nodes whose dumps were chosen for it."""
+    """``identity`` of the database that is written to; ``sources``: the nodes whose dumps were chosen
+    for it; ``into``: its name, where it is not that of the backup."""
 
     identity: str
     sources: tuple[str, ...]
+    into: str = ""
 
 
 class _Content(msgspec.Struct):
     version: int = 1
     begun: dict[str, Begun] = {}
+    #: the only databases of the backup that this run is about; empty: all
+    only: tuple[str, ...] = ()
+    #: what the servers took so far
+    measured: Rate | None = None
 
 
 class Checkpoint:
@@ -54,8 +61,40 @@ class Checkpoint:
         """Database -> nodes that were chosen for it: an answer is given once a run."""
         return {database: begun.sources for database, begun in self._content.begun.items()}
 
-    def begin(self, database: str, identity: str, sources: tuple[str, ...]) -> None:
-        self._content.begun[database] = Begun(identity, sources)
+    def into(self, database: str) -> str:
+        """The other name it was restored under; empty: none."""
+        begun = self._content.begun.get(database)
+        return begun.into if begun else ""
+
+    def placed(self, chosen: Iterable[Selection]) -> list[Selection]:
+        """The selections, going where this run began to put them."""
+        return [replace(one, into=self.into(one.database)) for one in chosen]
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        return self._content.only
+
+    @property
+    def measured(self) -> Rate | None:
+        return self._content.measured
+
+    def begin(
+        self,
+        database: str,
+        identity: str,
+        sources: tuple[str, ...],
+        into: str = "",
+        only: tuple[str, ...] = (),
+    ) -> None:
+        self._content.begun[database] = Begun(identity, sources, into)
+        self._content.only = only
+        self._write()
+
+    def measure(self, rate: Rate) -> None:
+        self._content.measured = rate
+        self._write()
+
+    def _write(self) -> None:
         part = self.path.with_suffix(".part")
         try:
             with open(part, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
@@ -63,29 +102,15 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.path)
+            _sync(self.path.parent)
         except OSError as error:
             raise StateError(f"{self.path} cannot be written: {error}. Nothing was restored.") from None
 
 
-def ready(client: Client, database: str, checkpoint: Checkpoint) -> str:
-    """The identity of a database that may be restored into: one that is empty, or that this run
-    began. Raises ActionFailed for any other. Blocks."""
-    reply = client.get(database)
-    if reply.status == 404:
-        raise ActionFailed(
-            f"The database {database} does not exist on {client.node}. Nothing was restored into it.",
-            next="Create the databases first.",
-        )
-    if not reply.ok:
-        raise ActionFailed(f"{database} on {client.node} cannot be looked at: {reply.error}.")
-    identity = copies.suffix(client, database)
-    if checkpoint.has(database, identity):
-        return identity
-    deleted = reply.body.get("doc_del_count", 0)
-    if deleted or next(held(client, database), None) is not None:
-        raise ActionFailed(
-            f"{database} holds documents or deletions ({reply.body.get('doc_count')} and {deleted}); "
-            "restoring would create conflicts. Nothing was restored into it.",
-            next="Resume the run that began it, or delete the database and create it again.",
-        )
-    return identity
+def _sync(folder: Path) -> None:
+    """So that the new name of the file survives a power cut."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)

@@ -46,9 +46,10 @@ class ShardMap(msgspec.Struct, frozen=True):
         return f"shards/{range}/{self.database}{self.suffix}"
 
 
-async def create(client: Client, database: str, *, q: int, n: int) -> bool:
+async def create(client: Client, database: str, *, q: int, n: int, partitioned: bool = False) -> bool:
     """Make a database; False when it is there already. Raises ActionFailed."""
-    reply = await client.aput(database, q=q, n=n)
+    more = {"partitioned": True} if partitioned else {}
+    reply = await client.aput(database, q=q, n=n, **more)
     if reply.status == 412:
         return False
     if not reply.ok:

@@ -4,6 +4,7 @@ Requests of ``_bulk_docs`` with ``new_edits: false`` carry documents as the dump
 MB each, several at once over all nodes. Sending a document twice changes nothing, so everything
 that failed on the way is tried again, and a restore that was ended goes on by sending what is
 missing. Design documents go last: their validation functions apply to restored documents too.
+Then ``_security`` and ``_revs_limit``, where they stand beside the dump.
 
 Every document the servers do not take is told with its id and the reason.
 """
@@ -12,51 +13,57 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 
 import msgspec
 
-from runbook.couch.client import Client, Refusal, RequestRefused
-from runbook.couch.compare import aligned, held
+from runbook.couch import beside, presence, properties
+from runbook.couch.asking import Asking
+from runbook.couch.client import Client, Refusal
+from runbook.couch.pace import FIRST_PAUSE, Clock, Tell, quiet
 from runbook.couch.reader import Row
 from runbook.couch.selection import NEVER, Selection
-from runbook.errors import ActionFailed, HostError, LoginRefused
+from runbook.couch.sending import BATCH_BYTES, BATCH_DOCS, PARALLEL, PATIENCE, Sending
+from runbook.errors import ActionFailed
 
-BATCH_BYTES = 4_000_000
-BATCH_DOCS = 500
-#: requests at once, over all nodes (measured: twice as fast as one, and not slower than eight)
-PARALLEL = 6
 #: bytes read from the dump but not yet stored; one document may be larger
-IN_FLIGHT = 64_000_000
-ATTEMPTS = 10
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
-_BUSY = frozenset({429, 502, 503, 504})
+IN_FLIGHT = 24_000_000
+#: how often a node is asked for the list of what is there already: as patient as the sending
+ASKED = 20
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """``present``: were there before; ``stored``: accepted now (look at the database for proof)."""
+    """``database``: of the backup; ``present``: were there before; ``stored``: accepted now (look at
+    the database for proof); ``problems``: what could not be set besides, in words."""
 
     database: str
     expected: int
     present: int
     stored: int
     refused: tuple[Refusal, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def batches(
     rows: Iterator[Row], max_bytes: int = BATCH_BYTES, max_docs: int = BATCH_DOCS
-) -> Iterator[list[Row]]:
+) -> Generator[list[Row], None, None]:
     """Rows in groups of at most so many bytes and documents; one that is larger goes alone."""
     batch: list[Row] = []
     size = 0
     for row in rows:
-        if batch and (size + len(row.doc) > max_bytes or len(batch) >= max_docs):
+        if batch and size + len(row.doc) > max_bytes:
             yield batch
             batch, size = [], 0
         batch.append(row)
         size += len(row.doc)
+        if size >= max_bytes or len(batch) >= max_docs:
+            del row
+            yield batch  # before the next row is read
+            batch, size = [], 0
     if batch:
         yield batch
 
@@ -64,7 +71,8 @@ def batches(
 class Restoring:
     """One restore: ``run`` blocks until it is done, ``stop`` ends it from another thread.
 
-    ``docs`` and ``bytes`` count what is on the servers by now.
+    ``docs`` and ``bytes`` count what is on the servers by now, ``present`` and ``present_bytes`` what
+    of it was there before. ``tell`` hears, from several threads, when it slows down or a node fails.
     """
 
     def __init__(
@@ -73,80 +81,114 @@ class Restoring:
         clients: Sequence[Client],
         *,
         parallel: int = PARALLEL,
-        attempts: int = ATTEMPTS,
+        batch: int = BATCH_DOCS,
+        patience: float = PATIENCE,
         pause: float = FIRST_PAUSE,
+        tell: Tell = quiet,
+        clock: Clock = time.monotonic,
     ) -> None:
+        """``parallel`` requests at once, of ``batch`` documents at most; ``patience``: seconds for which no
+        node takes anything until this gives up."""
         if selection.database in NEVER:
             raise ActionFailed(f"{selection.database} is never restored.")
         self.selection, self.clients = selection, list(clients)
-        self.parallel, self.attempts, self.pause = parallel, attempts, pause
-        self.docs = self.bytes = self.present = 0
+        self.parallel, self._batch = parallel, batch
+        self.docs = self.bytes = self.present = self.present_bytes = 0
         self.refused: list[Refusal] = []
         self._designs: list[Row] = []
         self._stop = threading.Event()
+        self._asking = Asking(self.clients, self._stop, attempts=ASKED, pause=pause)
+        self._sending = Sending(
+            selection.target,
+            self.clients,
+            stored=self._count,
+            refuse=self._refuse,
+            stop=self._stop,
+            parallel=parallel,
+            batch=batch,
+            patience=patience,
+            pause=pause,
+            tell=tell,
+            clock=clock,
+        )
         self._state = threading.Condition()
         self._in_flight = self._waiting = 0
         self._error: BaseException | None = None
 
     def run(self) -> Result:
-        """Raises DumpDamaged, LoginRefused, RequestRefused (the database is gone) and the
-        Client's errors after many attempts; what was stored by then stays."""
+        """Raises DumpDamaged, LoginRefused, RequestRefused (the database is gone, or the servers take
+        nothing) and the Client's errors when no node took anything for long; what was stored by then
+        stays."""
         pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="restore")
         try:
-            for turn, batch in enumerate(batches(self._missing())):
-                self._hand_over(pool, batch, turn)
-            self._drain()
-            for turn, batch in enumerate(batches(iter(self._designs))):
-                self._send(batch, turn)
+            with closing(self._missing()) as rows, closing(batches(rows, max_docs=self._batch)) as groups:
+                for batch in groups:
+                    self._hand_over(pool, batch)
+                    del batch  # it may be large, and the next one is read now
+                    self._until(lambda: self._room(BATCH_BYTES))
+            self._until(lambda: self._waiting == 0)
+            for batch in batches(iter(self._designs)):
+                self._sending.send(batch)
+            problems = self._asking.ask(lambda client: properties.put(self.selection, client))
         except BaseException:
-            self._stop.set()
+            self._end()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        stored = self.docs - self.present
         return Result(
             database=self.selection.database,
             expected=self.selection.expected,
             present=self.present,
-            stored=stored,
+            stored=self.docs - self.present,
             refused=tuple(self.refused),
+            problems=tuple(problems),
         )
 
     def stop(self) -> None:
         """End soon: connections are cut, nothing more is sent."""
-        self._stop.set()
-        with self._state:
-            self._state.notify_all()
+        self._end()
         for client in self.clients:
             client.close()
 
+    def _end(self) -> None:
+        self._stop.set()
+        self._sending.wake()
+        with self._state:
+            self._state.notify_all()
+
     # ── reading ────────────────────────────────────────────────────────────────────────────
-    def _missing(self) -> Iterator[Row]:
+    def _missing(self) -> Generator[Row, None, None]:
         """The documents to send: those the database does not hold yet."""
-        first, *others = self.clients
-        there_now = held(first, self.selection.database, others=others)
-        for row, there in aligned(self.selection.rows(), there_now):
-            if row is None:
-                continue
-            if there is not None and there.value.rev == row.rev:
-                with self._state:
-                    self.present += 1
-                self._count([row])
-            elif there is not None:
-                self._refuse(row.id, "conflict", f"the database holds revision {there.value.rev}")
-            elif row.stubs:
-                self._refuse(row.id, "missing_stub", "the contents of its attachments are not in the backup")
-            elif row.id.startswith("_design/"):
-                self._designs.append(row)
-            else:
-                yield row
+        database = self.selection.target
+        with closing(_rows(self.selection)) as rows, closing(presence.there(database, self._asking)) as held:
+            there = next(held, None)
+            for row in rows:
+                while there is not None and there.id < row.id:
+                    there = next(held, None)
+                if there is not None and there.id == row.id:
+                    self._is_there(row, there.rev)
+                elif row.stubs:
+                    self._refuse(row.id, "missing_stub", "its attachments' contents are not in the backup")
+                elif row.id[:1] == "_" and (reason := _illegal(row.id)):
+                    self._refuse(row.id, "illegal_docid", reason)
+                elif row.id.startswith("_design/"):
+                    self._designs.append(row)
+                else:
+                    yield row
+
+    def _is_there(self, row: Row, rev: str) -> None:
+        if rev == row.rev:
+            self.present += 1
+            self.present_bytes += len(row.doc)
+            self._count([row])
+        else:
+            self._refuse(row.id, "conflict", f"the database holds revision {rev}")
 
     # ── handing over, within limits ────────────────────────────────────────────────────────
-    def _hand_over(self, pool: ThreadPoolExecutor, batch: list[Row], turn: int) -> None:
+    def _hand_over(self, pool: ThreadPoolExecutor, batch: list[Row]) -> None:
         size = sum(len(row.doc) for row in batch)
+        self._until(lambda: self._room(size))
         with self._state:
-            self._state.wait_for(lambda: self._ended() or self._room(size))
-            self._raise_ended()
             self._in_flight += size
             self._waiting += 1
 
@@ -158,71 +200,23 @@ class Restoring:
                 self._error = self._error or error
                 self._state.notify_all()
 
-        pool.submit(self._send, batch, turn).add_done_callback(done)
+        pool.submit(self._sending.send, batch).add_done_callback(done)
 
     def _room(self, size: int) -> bool:
         fits = self._in_flight == 0 or self._in_flight + size <= IN_FLIGHT
         return fits and self._waiting < 2 * self.parallel
 
-    def _ended(self) -> bool:
-        return self._stop.is_set() or self._error is not None
-
-    def _raise_ended(self) -> None:
-        if self._error is not None:
-            raise self._error
-        if self._stop.is_set():
-            raise ActionFailed(f"The restore of {self.selection.database} was stopped.")
-
-    def _drain(self) -> None:
+    def _until(self, ready: Callable[[], bool]) -> None:
+        """Wait; raises what a thread raised, ActionFailed when stopped."""
         with self._state:
-            self._state.wait_for(lambda: self._error is not None or self._waiting == 0)
-            self._raise_ended()
+            self._state.wait_for(lambda: self._error is not None or self._stop.is_set() or ready())
+            if self._error is not None:
+                raise self._error
+            if self._stop.is_set():
+                raise ActionFailed(f"The restore of {self.selection.target} was stopped.")
 
-    # ── sending ────────────────────────────────────────────────────────────────────────────
-    def _send(self, batch: list[Row], turn: int) -> None:
-        """Store a batch; where it is refused as a whole, find the documents that are to blame."""
-        try:
-            refused = self._try(batch, turn)
-        except RequestRefused as error:
-            if error.status == 404:
-                raise
-            if len(batch) == 1:
-                self._refuse(batch[0].id, f"{error.status} {error.error}", error.reason)
-                return
-            middle = len(batch) // 2
-            self._send(batch[:middle], turn)
-            self._send(batch[middle:], turn)
-            return
-        for one in refused:
-            self._refuse(one.id, one.error, one.reason)
-        names = {one.id for one in refused}
-        self._count([row for row in batch if row.id not in names])
-
-    def _try(self, batch: list[Row], turn: int) -> list[Refusal]:
-        """Send until a node takes it: another node each time, with growing pauses."""
-        pause = self.pause
-        for attempt in range(1, self.attempts + 1):
-            if self._ended():
-                self._raise_ended()
-            client = self.clients[(turn + attempt - 1) % len(self.clients)]
-            try:
-                return client.bulk(self.selection.database, [row.doc for row in batch])
-            except LoginRefused:
-                raise
-            except RequestRefused as error:
-                # a 500 may be the request's fault: once more, then look for the culprit
-                if attempt == self.attempts or not (
-                    error.status in _BUSY or (error.status == 500 and attempt == 1)
-                ):
-                    raise
-            except HostError:
-                if attempt == self.attempts:
-                    raise
-            self._stop.wait(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
-        raise AssertionError("unreachable")
-
-    def _count(self, rows: list[Row]) -> None:
+    # ── counting ───────────────────────────────────────────────────────────────────────────
+    def _count(self, rows: Sequence[Row]) -> None:
         with self._state:
             self.docs += len(rows)
             self.bytes += sum(len(row.doc) for row in rows)
@@ -232,25 +226,50 @@ class Restoring:
             self.refused.append(Refusal(id, error, reason))
 
 
+def _rows(one: Selection) -> Generator[Row, None, None]:
+    """The chosen documents, with their attachments where the contents lie beside a dump."""
+    found = one.rows()
+    for source in one.sources:
+        found = beside.whole(Path(source.path), found)
+    yield from found
+
+
+def _illegal(id: str) -> str:
+    """Why no server takes a document of that id: a request would be refused for it as a whole, or
+    keep it where no listing shows it."""
+    if id.startswith("_local/"):
+        return "it belongs to one server alone, and is in no listing"
+    if not id.startswith("_design/") or id == "_design/":
+        return "only reserved document ids may start with underscore"
+    return ""
+
+
 async def restore(
     selection: Selection,
     clients: Sequence[Client],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[Restoring], None] | None = None,
     parallel: int = PARALLEL,
+    tell: Tell = quiet,
 ) -> Result:
-    """Restore in threads. ``progress(documents, bytes)`` is called on the event loop. When this is
-    cancelled, the clients are closed and all threads have ended before it returns."""
-    work = Restoring(selection, clients, parallel=parallel)
+    """Restore in threads. ``progress`` (with what counts) and ``tell`` are called on the event loop.
+    When this is cancelled, the clients are closed and all threads have ended before it returns."""
+    loop = asyncio.get_running_loop()
+    work = Restoring(selection, clients, parallel=parallel, tell=lambda text: _soon(loop, tell, text))
     task = asyncio.ensure_future(asyncio.to_thread(work.run))
     try:
         while not task.done():
             await asyncio.wait({task}, timeout=0.2)
             if progress:
-                progress(work.docs, work.bytes)
+                progress(work)
         return task.result()
     finally:
         if not task.done():
             work.stop()
             with suppress(Exception):
                 await asyncio.shield(task)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, tell: Tell, text: str) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody listens any longer
+        loop.call_soon_threadsafe(tell, text)

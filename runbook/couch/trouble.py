@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil, log
 from typing import Literal
 
 from runbook.couch.client import RequestRefused, Silent
@@ -12,10 +13,10 @@ from runbook.errors import HostError, LoginRefused, RunbookError, TimedOut
 Kind = Literal["denied", "gone", "busy", "lost", "odd", "document"]
 
 _BUSY = frozenset({429, 502, 503, 504})
-#: how strongly a failure points at the documents of the request: after ``ENOUGH`` they are looked at one
-#: by one. 500 means that as often as not; a lost connection rarely
-_WEIGHT: dict[Kind, int] = {"odd": 6, "lost": 3}
-ENOUGH = 12
+#: a document is refused for failures that would be less probable than this if they were mere chance;
+#: several are looked at one by one earlier, which costs a few requests only
+_CHANCE, _CHANCE_OF_SEVERAL = 1e-5, 1e-2
+_FEWEST, _MOST = 3, 40
 
 
 def kind(error: RunbookError) -> Kind:
@@ -42,23 +43,48 @@ def words(error: RunbookError) -> str:
     return error.what.rstrip(".")
 
 
+class Health:
+    """How many of all requests fail whatever they carry: the share among the last fifty or so."""
+
+    def __init__(self) -> None:
+        self.failing = 0.02
+
+    def saw(self, failed: bool) -> None:
+        """How a request went at first."""
+        self.failing += (failed - self.failing) * 0.02
+
+    def failures_to_blame(self, documents: int) -> int:
+        """So many in a row are no chance any longer."""
+        chance = _CHANCE_OF_SEVERAL if documents > 1 else _CHANCE
+        least = 2 if documents > 1 else _FEWEST
+        return max(least, min(_MOST, ceil(log(chance) / log(min(max(self.failing, 1e-6), 0.99)))))
+
+
 class Doubt:
     """Grows with each failure of one request, until its documents are to be looked at one by one."""
 
     def __init__(self, documents: int, now: float, successes: int) -> None:
         """``successes``: requests of any kind that were answered until ``now``."""
-        self._enough = ENOUGH if documents > 1 else 2 * ENOUGH
-        self._since, self._successes = now, successes
-        self._weight = 0
+        self._documents, self._since, self._successes = documents, now, successes
+        self.failures = 0
 
     def add(self, error: RunbookError) -> None:
-        if not isinstance(error, Silent):  # nothing was sent: it cannot be the documents
-            self._weight += _WEIGHT.get(kind(error), 0)
+        # nothing was sent, or it was too much for now: that cannot be the documents
+        self.failures += kind(error) in ("odd", "lost") and not isinstance(error, Silent)
 
-    def enough(self, error: RunbookError, now: float, successes: int, patience: float) -> bool:
-        """Whether ``error``, the last one, is blamed on the documents."""
-        found = kind(error)
-        others_pass = successes > self._successes
-        if found == "document" or (found == "odd" and self._weight >= self._enough):
+    def often(self, health: Health) -> bool:
+        """It failed so often that mere chance is out of the question."""
+        return self.failures >= health.failures_to_blame(self._documents)
+
+    def alone(self, successes: int) -> bool:
+        """Nothing else was answered meanwhile: it may be the server."""
+        return successes == self._successes
+
+    def enough(
+        self, error: RunbookError, health: Health, now: float, successes: int, patience: float
+    ) -> bool:
+        """Whether ``error``, the last one, is blamed on the documents: they are refused, or they fail
+        again and again while others pass."""
+        if kind(error) == "document":
             return True
-        return others_pass and (self._weight >= self._enough or now - self._since > patience)
+        return not self.alone(successes) and (self.often(health) or now - self._since > patience)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from checks import couchdb as checks
 from runbook import catalog
 from runbook.actions.couchdb import Create, Restore, SetupCluster
+from runbook.actions.couchdb.restore import RestoreParams
 from runbook.actions.couchdb.setup_cluster import SetupParams
-from runbook.couch.compare import held
+from runbook.couch.alldocs import held
+from runbook.couch.beside import Meta, meta_path
 from runbook.errors import ActionFailed, CouldNotLook, LoginRefused, WaitsForPerson
 from runbook.hosts.base import Endpoint
 from tests.unit.couch import ADDRESSES, PASSWORD, backup, clients, doc, dump, env, formed, join, standins
@@ -20,6 +23,7 @@ from tests.unit.doubles import FakeSecrets, ScriptedHost, make_context, make_loo
 ONE, TWO, THREE = ADDRESSES
 LIMIT = {"couchdb": {"max_document_size": "200000000"}}
 QUICK = SetupParams(within="2s")
+ALL = RestoreParams()
 
 
 def hosts(nodes):
@@ -53,7 +57,7 @@ async def run(action, params, nodes, **more):
 def test_the_catalog_finds_them():
     assert isinstance(catalog.action("couchdb.setup_cluster"), SetupCluster)
     assert isinstance(catalog.action("couchdb.create"), Create)
-    assert catalog.action("couchdb.restore").outputs == ("restored",)
+    assert catalog.action("couchdb.restore").outputs == ("backup_path", "restored")
     names = "answers ports names empty settings_adapted cookie cluster_formed copies_placed contents_match"
     for name in (*names.split(), "copies_equal", "node_config"):
         assert catalog.check(f"couchdb.{name}").title
@@ -182,19 +186,20 @@ async def test_create_restore_and_the_checks_after_them(more):
         assert (await checks.copies_placed(look(nodes, **more))).verdict == "pass"
         assert (await checks.node_config(look(nodes))).verdict == "pass"
 
-        before = await Restore().probe(look(nodes, **more), None)
+        before = await Restore().probe(look(nodes, **more), ALL)
         assert before.satisfied is False and before.summary == "0 of 32 documents are there."
-        plan = await Restore().plan(look(nodes, **more), None)
+        plan = await Restore().plan(look(nodes, **more), ALL)
         assert any(item.startswith("openedx_1: 30 documents") for item in plan.items)
         assert any(item.startswith("_replicator: left out") for item in plan.items)
-        outcome, voice = await run(Restore(), None, nodes, **more)
-        assert outcome.outputs == {"restored": {"_users": 1, "edxapp_files": 1, "openedx_1": 30}}
+        outcome, voice = await run(Restore(), ALL, nodes, **more)
+        counts = {"_users": 1, "edxapp_files": 1, "openedx_1": 30}
+        assert outcome.outputs == {"backup_path": more["outputs"]["backup_path"], "restored": counts}
         notes = {data["database"]: data for _, data in voice.notes if data.get("kind") == "restore"}
         assert notes["openedx_1"]["expected"] == notes["openedx_1"]["actual"] == 30
         assert notes["openedx_1"]["refused"] == 0
-        assert voice.progressed[-1][3] == "documents"
+        assert ("openedx_1", 30, 30, "documents") in voice.progressed
 
-        after = await Restore().probe(look(nodes, **more), None)
+        after = await Restore().probe(look(nodes, **more), ALL)
         assert after.satisfied and after.outputs == outcome.outputs
         found = await checks.contents_match(look(nodes, **more), bodies="all")
         assert found.verdict == "pass" and "openedx_1" in found.evidence
@@ -210,7 +215,7 @@ async def test_create_restore_and_the_checks_after_them(more):
 async def test_lost_and_foreign_documents_are_seen(more):
     with formed(LIMIT) as (nodes, _):
         await run(Create(), None, nodes, **more)
-        await run(Restore(), None, nodes, **more)
+        await run(Restore(), ALL, nodes, **more)
         nodes[1].lose_documents("openedx_1", ["course-003"])
         found = await checks.copies_equal(look(nodes, **more))
         assert found.verdict == "fail" and "on couchdb@10.0.1.11 has" in found.observed
@@ -234,9 +239,9 @@ async def test_a_bad_backup_is_refused_before_the_first_write(more, folder, dama
     more["site"] = msgspec.structs.replace(site, backup=tables)
     with formed(LIMIT) as (nodes, _):
         await run(Create(), None, nodes, **more)
-        assert (await Restore().probe(look(nodes, **more), None)).satisfied is False
+        assert (await Restore().probe(look(nodes, **more), ALL)).satisfied is False
         with pytest.raises(ActionFailed, match=r"[Nn]othing (was )?restored") as caught:
-            await Restore().plan(look(nodes, **more), None)
+            await Restore().plan(look(nodes, **more), ALL)
         assert "openedx_1" in caught.value.what
         with clients(nodes[:1]) as (one,):
             assert one.get("edxapp_files").body["doc_count"] == 0
@@ -246,17 +251,138 @@ async def test_a_document_over_the_limit_is_refused_before_the_first_write(more,
     with formed({"couchdb": {"max_document_size": "20"}}) as (nodes, _):
         await run(Create(), None, nodes, **more)
         with pytest.raises(ActionFailed, match="raise max_document_size on all nodes"):
-            await Restore().plan(look(nodes, **more), None)
+            await Restore().plan(look(nodes, **more), ALL)
         assert (await checks.node_config(look(nodes))).verdict == "fail"
 
 
-async def test_a_database_with_data_is_refused(more):
+async def test_the_plan_tells_what_is_there_and_how_it_will_be(more):
+    with formed(LIMIT) as (nodes, _), clients(nodes[:1]) as (one,):
+        one.put("openedx_1", q=8, n=3)
+        one.bulk("openedx_1", [b'{"_id":"foreign","_rev":"1-f"}'])
+        items = "\n".join((await Restore().plan(look(nodes, **more), ALL)).items)
+    assert "_users is there, and empty" in items
+    assert "edxapp_files does not exist yet: it is made with 8 shards in 3 copies" in items
+    assert "openedx_1 holds documents or deletions (1 and 0) of others: you will be asked whether" in items
+    assert "every node takes documents up to 200.0 MB: vm1, vm2, vm3" in items
+    assert "at 2,800 to 4,800 documents a second (recorded from a cluster of three" in items
+
+
+async def test_it_makes_the_databases_it_needs(more):
+    """As a run of one step does, without couchdb.create before it."""
     with formed(LIMIT) as (nodes, _):
-        await run(Create(), None, nodes, **more)
+        outcome, voice = await run(Restore(), ALL, nodes, **more)
+        assert outcome.outputs["restored"] == {"_users": 1, "edxapp_files": 1, "openedx_1": 30}
+        assert "openedx_1: created with 8 shards in 3 copies" in voice.said
+        assert (await checks.contents_match(look(nodes, **more))).verdict == "pass"
+
+
+async def test_only_some_databases_of_another_backup(more, folder, tmp_path):
+    params = RestoreParams(backup=str(folder), databases=("openedx_1", "edxapp_files"))
+    more = {"run_dir": more["run_dir"]}
+    with formed(LIMIT) as (nodes, _):
+        outcome, _ = await run(Restore(), params, nodes, **more)
+        assert outcome.outputs["restored"] == {"edxapp_files": 1, "openedx_1": 30}
+        more["outputs"] = outcome.outputs
+        found = await checks.contents_match(look(nodes, **more))
+        assert found.verdict == "pass" and "31 documents in 2 databases" in found.observed
+        assert (await Restore().probe(look(nodes, **more), params)).satisfied
         with clients(nodes[:1]) as (one,):
-            one.bulk("edxapp_files", [b'{"_id":"foreign","_rev":"1-f"}'])
-        with pytest.raises(ActionFailed, match="edxapp_files holds documents or deletions"):
-            await Restore().plan(look(nodes, **more), None)
+            assert list(held(one, "_users")) == []
+        with pytest.raises(ActionFailed, match="Backup of nowhere is missing"):
+            wanted = msgspec.structs.replace(params, databases=("nowhere",))
+            await Restore().plan(look(nodes, **more), wanted)
+
+
+FOREIGN = b'{"_id":"course-001","_rev":"9-f"}'
+
+
+async def test_other_data_stays_as_it_is_when_the_person_says_stop(more):
+    with formed(LIMIT) as (nodes, _), clients(nodes[:1]) as (one,):
+        one.put("openedx_1")
+        one.bulk("openedx_1", [FOREIGN])
+        before = {name: one.need(name)["update_seq"] for name in one.need("_all_dbs")}
+        plan = await Restore().plan(look(nodes, **more), ALL)
+        with pytest.raises(WaitsForPerson):
+            await Restore().act(context(nodes, **more), ALL, plan)
+        here = context(nodes, answers={"choice": "stop"}, **more)
+        with pytest.raises(ActionFailed, match="openedx_1 holds documents or deletions") as caught:
+            await Restore().act(here, ALL, plan)
+        assert "Nothing was restored" in caught.value.what
+        assert {name: one.need(name)["update_seq"] for name in one.need("_all_dbs")} == before
+        assert not (more["run_dir"] / "couchdb-restore.json").exists()
+
+
+async def test_restored_beside_other_data_when_the_person_says_so(more, tmp_path):
+    with formed(LIMIT) as (nodes, _), clients(nodes[:1]) as (one,):
+        for name in ("openedx_1", "_users"):
+            one.put(name)
+        one.bulk("openedx_1", [FOREIGN])
+        user = b'{"_id":"org.couchdb.user:bo","_rev":"1-b","name":"bo","type":"user","roles":[]}'
+        one.bulk("_users", [user])
+        plan = await Restore().plan(look(nodes, **more), ALL)
+        plan = msgspec.json.decode(msgspec.json.encode(plan), type=type(plan))
+        day = datetime.now(UTC).strftime("%Y%m%d")
+        names = {"openedx_1": f"openedx_1-restored-{day}", "_users": f"users-restored-{day}"}
+        here = context(nodes, answers={"choice": "beside"}, **more)
+        outcome = await Restore().act(here, ALL, plan)
+        counts = {names["_users"]: 1, "edxapp_files": 1, names["openedx_1"]: 30}
+        assert outcome.outputs["restored"] == counts
+        (_, text, options), *_ = here.voice.asked
+        assert "openedx_1 holds documents or deletions (1 and 0)" in text
+        assert names["openedx_1"] in options[0].label and "settings go on naming it" in options[0].consequence
+        notes = [text for text, data in here.voice.notes if data["kind"] == "beside"]
+        assert any("the platform's settings still name openedx_1" in note for note in notes)
+        assert [row.id for row in held(one, "openedx_1")] == ["course-001"]
+        ranges = one.need(names["openedx_1"], "_shards")["shards"]
+        assert len(ranges) == 8 and all(len(found) == 3 for found in ranges.values())
+        # the checks, and a run that goes on, know where the documents went; another run does not
+        found = await checks.contents_match(look(nodes, **more), bodies="all")
+        assert found.verdict == "pass" and names["openedx_1"] in found.evidence
+        assert (await checks.copies_equal(look(nodes, **more))).verdict == "pass"
+        assert (await Restore().probe(look(nodes, **more), ALL)).satisfied
+        again, _ = await run(Restore(), ALL, nodes, **more)
+        assert again.outputs["restored"] == counts
+        (tmp_path / "another").mkdir()
+        other = await Restore().plan(look(nodes, **(more | {"run_dir": tmp_path / "another"})), ALL)
+        assert f"as {names['openedx_1']}-2, or not at all" in "\n".join(other.items)
+
+
+async def test_data_that_came_after_the_plan_is_no_surprise(more):
+    with formed(LIMIT) as (nodes, _), clients(nodes[:1]) as (one,):
+        plan = await Restore().plan(look(nodes, **more), ALL)
+        one.put("openedx_1")
+        one.bulk("openedx_1", [FOREIGN])
+        with pytest.raises(ActionFailed, match="not when the plan was made"):
+            await Restore().act(context(nodes, **more), ALL, plan)
+        assert "edxapp_files" not in one.need("_all_dbs") and list(held(one, "_users")) == []
+
+
+async def test_what_stands_beside_our_dumps_comes_back(more, folder):
+    security = {"admins": {"names": [], "roles": ["ops"]}, "members": {"names": ["lms"], "roles": []}}
+    for node in ADDRESSES:
+        path = folder / f"node-{node}" / "openedx_1.json"
+        path.write_bytes(dump([doc(f"course:{n}", n=n) for n in range(30)]))
+        (path.parent / "beside").mkdir()
+        meta = Meta(
+            database="openedx_1",
+            documents=30,
+            deleted=0,
+            sequence="1",
+            q=4,
+            n=3,
+            partitioned=True,
+            security=security,
+            revs_limit=50,
+        )
+        meta_path(path).write_bytes(msgspec.json.encode(meta))
+    with formed(LIMIT) as (nodes, _), clients(nodes[:1]) as (one,):
+        plan = await Restore().plan(look(nodes, **more), ALL)
+        assert any(item.endswith("made with 4 shards in 3 copies, partitioned") for item in plan.items)
+        await run(Restore(), ALL, nodes, **more)
+        assert one.need("openedx_1")["props"] == {"partitioned": True}
+        assert len(one.need("openedx_1", "_shards")["shards"]) == 4
+        assert one.need("openedx_1", "_security") == security
+        assert one.need("openedx_1", "_revs_limit") == 50
 
 
 async def test_refused_documents_fail_the_restore_with_their_ids(more, folder):
@@ -266,13 +392,13 @@ async def test_refused_documents_fail_the_restore_with_their_ids(more, folder):
         )
     with formed(LIMIT) as (nodes, _):
         await run(Create(), None, nodes, **more)
-        plan = await Restore().plan(look(nodes, **more), None)
+        plan = await Restore().plan(look(nodes, **more), ALL)
         here = context(nodes, **more)
         with pytest.raises(ActionFailed, match="bad → 400 doc_validation") as caught:
-            await Restore().act(here, None, plan)
+            await Restore().act(here, ALL, plan)
         assert "5 of 6 documents are there" in caught.value.what
         assert any(line.startswith("refused: openedx_1 bad") for line in here.voice.said)
-        again = await Restore().probe(look(nodes, **more), None)
+        again = await Restore().probe(look(nodes, **more), ALL)
         assert again.satisfied is False and again.summary == "7 of 8 documents are there."
 
 
@@ -281,27 +407,27 @@ async def test_never_clustered_copies_wait_for_a_person(more, folder):
     path.write_bytes(dump([doc("other.png", "1-o", content_type="image/png", data="aGVsbG8=")]))
     with formed(LIMIT) as (nodes, _):
         await run(Create(), None, nodes, **more)
-        plan = await Restore().plan(look(nodes, **more), None)
+        plan = await Restore().plan(look(nodes, **more), ALL)
         with pytest.raises(WaitsForPerson):
-            await Restore().act(context(nodes, **more), None, plan)
+            await Restore().act(context(nodes, **more), ALL, plan)
         with clients(nodes[:1]) as (one,):
             assert one.get("openedx_1").body["doc_count"] == 0
         with pytest.raises(CouldNotLook, match="choose"):
             await checks.contents_match(look(nodes, **more))
         here = context(nodes, answers={"choice": TWO}, **more)
-        await Restore().act(here, None, plan)
+        await Restore().act(here, ALL, plan)
         with clients(nodes[:1]) as (one,):
             assert [row.id for row in held(one, "edxapp_files")] == ["other.png"]
         # the answer is remembered by this run
-        assert (await Restore().probe(look(nodes, **more), None)).satisfied
+        assert (await Restore().probe(look(nodes, **more), ALL)).satisfied
         assert (await checks.contents_match(look(nodes, **more))).verdict == "pass"
 
 
 async def test_interrupted_then_resumed_by_the_same_run_only(more, folder, tmp_path):
     with formed(LIMIT) as (nodes, _):
         await run(Create(), None, nodes, **more)
-        plan = await Restore().plan(look(nodes, **more), None)
-        running = asyncio.create_task(Restore().act(context(nodes, **more), None, plan))
+        plan = await Restore().plan(look(nodes, **more), ALL)
+        running = asyncio.create_task(Restore().act(context(nodes, **more), ALL, plan))
         checkpoint = more["run_dir"] / "couchdb-restore.json"
         while not checkpoint.exists():
             await asyncio.sleep(0.001)
@@ -315,9 +441,9 @@ async def test_interrupted_then_resumed_by_the_same_run_only(more, folder, tmp_p
             )
         stranger = tmp_path / "another run"
         stranger.mkdir()
-        with pytest.raises(ActionFailed, match="holds documents"):
-            await Restore().plan(look(nodes, **(more | {"run_dir": stranger})), None)
-        outcome, _ = await run(Restore(), None, nodes, **more)
+        plan = await Restore().plan(look(nodes, **(more | {"run_dir": stranger})), ALL)
+        assert f"{first} holds documents or deletions" in "\n".join(plan.items)
+        outcome, _ = await run(Restore(), ALL, nodes, **more)
         assert sum(outcome.outputs["restored"].values()) == 32
 
 
@@ -333,7 +459,7 @@ async def test_a_database_made_too_early_is_told(more):
 
 async def test_no_backup_is_chosen_yet():
     with formed() as (nodes, _), pytest.raises(CouldNotLook, match="No backup is chosen"):
-        await Restore().probe(look(nodes), None)
+        await Restore().probe(look(nodes), ALL)
 
 
 # ── settings on the VMs ────────────────────────────────────────────────────────────────────

@@ -2,17 +2,21 @@
 
 import asyncio
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
-from runbook.couch.checkpoint import Checkpoint, ready
+from runbook.couch.alldocs import held
+from runbook.couch.checkpoint import Checkpoint
 from runbook.couch.client import Client
-from runbook.couch.compare import compare, held
+from runbook.couch.compare import compare
+from runbook.couch.estimate import Rate, seconds, words
 from runbook.couch.reader import Row
 from runbook.couch.restore import Restoring, batches, restore
 from runbook.couch.selection import choose, find
 from runbook.couch.sides import Live
 from runbook.couch.sides import chosen as side
+from runbook.couch.targets import beside, look, ready
 from runbook.errors import ActionFailed, HostError, StateError
 from tests.unit.couch import ADDRESSES, backup, doc, dump, formed
 
@@ -54,7 +58,7 @@ async def test_everything_arrives_with_its_revision(couch, database, tmp_path):
     )
     one = chosen(tmp_path, database, [*many(1200), validator])
     seen, before = [], [node.requests for node in nodes]
-    result = await restore(one, clients, progress=lambda docs, size: seen.append(docs))
+    result = await restore(one, clients, progress=lambda work: seen.append(work.docs))
     assert result.refused == () and result.stored == 1201 and seen[-1] == 1201
     found = await asyncio.to_thread(compared, one, clients[2], database)
     assert found.same and found.actual == found.bodies == 1201
@@ -90,14 +94,12 @@ async def test_it_goes_on_through_dropped_connections_and_busy_servers(couch, da
 
 async def test_it_gives_up_when_no_node_answers(couch, database, tmp_path):
     nodes, clients = couch
-    one = chosen(tmp_path, database, many(10))
-    work = Restoring(one, clients, attempts=3, pause=0.01)
-    listing = work._missing()
-    first = next(listing)
+    work = Restoring(chosen(tmp_path, database, many(10)), clients, patience=0.2, pause=0.01)
+    rows = list(work._missing())
     for node in nodes:
-        node.drop_connections(5)
+        node.drop_connections(500)
     with pytest.raises(HostError):
-        work._send([first], 0)
+        work._sending.send(rows)
     for node in nodes:
         node.drop_connections(0)
 
@@ -127,12 +129,12 @@ class Slow(Client):
     begun: threading.Event
     sent: int = 0
 
-    def bulk(self, database, documents):
+    def bulk(self, database, documents, **more):
         if type(self).sent:
             type(self).gate.wait(20)
         type(self).sent += 1
         try:
-            return super().bulk(database, documents)
+            return super().bulk(database, documents, **more)
         finally:
             type(self).begun.set()
 
@@ -193,6 +195,51 @@ def test_a_database_made_anew_is_not_the_one_that_was_begun(couch, tmp_path):
 def test_the_servers_own_design_document_in_users_is_empty(couch, tmp_path):
     client = couch[1][0]
     assert ready(client, "_users", Checkpoint(tmp_path))
+
+
+def test_what_is_where_the_documents_would_go(couch, database, tmp_path):
+    client, checkpoint = couch[1][0], Checkpoint(tmp_path)
+    assert look(client, "nowhere", checkpoint).state == "absent"
+    empty = look(client, database, checkpoint)
+    assert (empty.state, empty.documents) == ("empty", 0)
+    client.bulk(database, [b'{"_id":"a","_rev":"1-a"}', b'{"_id":"b","_rev":"2-b","_deleted":true}'])
+    found = look(client, database, checkpoint)
+    assert (found.state, found.documents, found.deleted) == ("foreign", 1, 1)
+    checkpoint.begin("openedx_1", found.identity, (), into=database)
+    begun = look(client, "openedx_1", Checkpoint(tmp_path))
+    assert (begun.name, begun.state) == (database, "begun")
+
+
+@pytest.mark.parametrize(
+    ("database", "name"),
+    [
+        ("openedx_1", "openedx_1-restored-20261126"),
+        ("_users", "users-restored-20261126"),
+        ("a/b+c", "a/b+c-restored-20261126"),
+        ("1st", "db-1st-restored-20261126"),
+    ],
+)
+def test_names_beside_are_ones_the_server_takes(couch, database, name):
+    client, day = couch[1][0], datetime(2026, 11, 26, tzinfo=UTC)
+    assert beside(database, day, set().__contains__) == name
+    assert client.put(name).ok
+    try:
+        assert beside(database, day, set(client.need("_all_dbs")).__contains__) == f"{name}-2"
+    finally:
+        client.delete(name)
+
+
+def test_the_checkpoint_remembers_what_the_servers_took(tmp_path):
+    checkpoint = Checkpoint(tmp_path)
+    assert checkpoint.measured is None and "recorded" in words(10_000, 10_000_000)
+    checkpoint.measure(Rate(1000.0, 1e6))
+    checkpoint.begin("openedx_1", ".1", ("10.0.1.10",), only=("openedx_1",))
+    again = Checkpoint(tmp_path)
+    assert again.measured == Rate(1000.0, 1e6) and again.only == ("openedx_1",)
+    assert seconds(10_000, 10_000_000, again.measured) == (8.0, 12.5)
+    assert words(10_000, 10_000_000, again.measured).startswith("about 8s to 12s, at 1,000 documents")
+    least, most = seconds(100_000, 100_000_000)
+    assert 20 < least < 22 and 35 < most < 37
 
 
 def test_batches_by_bytes_and_documents():

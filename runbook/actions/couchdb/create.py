@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, ClassVar
 
 from runbook.action import NoParams, Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
-from runbook.couch import connect, copies
-from runbook.couch.recovery import copies_wanted, database_names, first, lacking, until
+from runbook.couch import connect, shapes, targets
+from runbook.couch.cluster import until
+from runbook.couch.recovery import backup_path, database_names, first, placing
 from runbook.errors import ActionFailed
 
-_POOR = (
+POOR = (
     "A database made before the nodes joined has too few copies, for ever. Delete it if it holds nothing, "
     "and have it created again; check that every node is connected."
 )
+#: seconds in which every copy has to be there
+COPIES = 60.0
 
 
 class Create:
@@ -25,9 +29,10 @@ class Create:
     outputs: ClassVar[tuple[str, ...]] = ()
 
     async def probe(self, look: Look, params: Any) -> Probe:
-        names, n = database_names(look), copies_wanted(look)
+        names = database_names(look)
         async with connect.cluster(look) as clients:
-            poor = await lacking(look, first(clients), names)
+            nodes, n = await placing(look, first(clients))
+            poor = await targets.lacking(first(clients), names, nodes, n)
         if poor:
             return Probe(
                 satisfied=False,
@@ -37,33 +42,36 @@ class Create:
         return Probe(satisfied=True, summary=f"All {len(names)} databases are there, with {n} copies each.")
 
     async def plan(self, look: Look, params: Any) -> Plan:
-        names, q, n = database_names(look), look.site.couchdb.q, copies_wanted(look)
+        names = database_names(look)
         async with connect.cluster(look) as clients:
-            one, there, poor = first(clients), [], []
-            for name in names:
-                if await copies.shards(one, name) is not None:
-                    there.append(name)
-                    poor += await lacking(look, one, (name,))
-            if poor:
-                raise ActionFailed(f"{'; '.join(poor)}. Nothing was changed.", next=_POOR)
-        items = [f"create {name} with {q} shards in {n} copies" for name in names if name not in there]
+            nodes, n = await placing(look, first(clients))
+            found = await first(clients).aneed("_all_dbs")
+            there = [name for name in names if name in found]
+            if poor := await targets.lacking(first(clients), there, nodes, n):
+                raise ActionFailed(f"{'; '.join(poor)}. Nothing was changed.", next=POOR)
+        known = await asyncio.to_thread(shapes.known, backup_path(look))
+        new = {
+            name: shapes.shape(known.get(name), look.site.couchdb.q, n) for name in names if name not in there
+        }
+        items = [f"create {name} with {one.words()}" for name, one in new.items()]
         items += [f"{name} is there already, with all its copies" for name in there]
         return Plan(
-            summary=f"create {len(names) - len(there)} databases",
+            summary=f"create {len(new)} databases",
             items=tuple(items),
             changes="creates databases in the CouchDB cluster",
-            data={"create": [name for name in names if name not in there], "q": q, "n": n},
+            data={"create": shapes.plain(new), "n": n},
         )
 
     async def act(self, context: Context, params: Any, plan: Plan) -> Outcome:
-        names = database_names(context)
+        names, n = database_names(context), plan.data["n"]
         async with connect.cluster(context) as clients:
             one = first(clients)
+            made = await shapes.make(one, shapes.read(plan.data["create"]))
             for name in plan.data["create"]:
-                made = await copies.create(one, name, q=plan.data["q"], n=plan.data["n"])
-                context.voice.say(f"{name}: {'created' if made else 'is there already'}")
-            context.voice.waiting("every copy of every shard to be there", 60)
-            poor = await until(60, lambda: lacking(context, one, names))
+                context.voice.say(f"{name}: {'created' if name in made else 'is there already'}")
+            nodes, _ = await placing(context, one)
+            context.voice.waiting("every copy of every shard to be there", COPIES)
+            poor = await until(COPIES, lambda: targets.lacking(one, names, nodes, n))
         if poor:
-            raise ActionFailed("\n".join(poor), next=_POOR)
-        return Outcome(summary=f"{len(names)} databases, each shard in {plan.data['n']} copies.")
+            raise ActionFailed("\n".join(poor), next=POOR)
+        return Outcome(summary=f"{len(names)} databases, each shard in {n} copies.")

@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
-from runbook.action import NoParams, Outcome, Params, Plan, Probe, Repeat, Scope
+from runbook import units
+from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
+from runbook.actions.couchdb.create import COPIES, POOR
 from runbook.context import Context, Look
-from runbook.couch import checkpoint, cluster, connect, copies
+from runbook.couch import cluster, connect, copies, estimate, recovery, shapes, targets
 from runbook.couch.checkpoint import Checkpoint
 from runbook.couch.client import Client
 from runbook.couch.compare import Comparison
-from runbook.couch.recovery import answered, contents, failure, first, restore_one, surveyed
+from runbook.couch.recovery import answered, contents, failure, first, restore_one
 from runbook.couch.restore import Result
+from runbook.couch.selection import Selection
+from runbook.couch.shapes import Shape
 from runbook.couch.survey import Survey
+from runbook.couch.targets import Target
 from runbook.errors import ActionFailed
+from runbook.events import Option
 
 #: seconds to wait for level copies before they are put on record
 COPIES_LIMIT = 120.0
+
+
+class RestoreParams(Params, frozen=True, kw_only=True):
+    """``backup``: a backup's folder; empty: the one this run has chosen. ``databases``: only these;
+    empty: all that the settings name, or that the backup holds."""
+
+    backup: str = ""
+    databases: tuple[str, ...] = ()
+
+
+class _Prepared(msgspec.Struct, frozen=True):
+    """``beside``: database -> the name it may be restored under, where its own holds other data;
+    ``new``: how databases are made; ``copies``: of every shard."""
+
+    survey: Survey
+    beside: dict[str, str]
+    new: dict[str, Shape]
+    copies: int
 
 
 class Restore:
@@ -27,13 +54,13 @@ class Restore:
 
     scope: ClassVar[Scope] = "whole"
     repeat: ClassVar[Repeat] = "safe"
-    params: ClassVar[type[Params]] = NoParams
-    outputs: ClassVar[tuple[str, ...]] = ("restored",)
+    params: ClassVar[type[Params]] = RestoreParams
+    outputs: ClassVar[tuple[str, ...]] = ("backup_path", "restored")
 
     async def probe(self, look: Look, params: Any) -> Probe:
         async with connect.cluster(look) as clients:
             try:
-                found = await surveyed(look)
+                found = await _surveyed(look, params)
             except ActionFailed as error:
                 return Probe(satisfied=False, summary=error.what.splitlines()[0], evidence=error.what)
             client = first(clients)
@@ -47,56 +74,160 @@ class Restore:
             satisfied=satisfied,
             summary=summary,
             evidence="\n".join(f"{one.database}: {one.words() or 'all there'}" for one in compared),
-            outputs={"restored": {one.database: one.actual for one in compared}} if satisfied else {},
+            outputs=_outputs(found.backup, compared) if satisfied else {},
         )
 
     async def plan(self, look: Look, params: Any) -> Plan:
+        begun = Checkpoint(look.run_dir)
         async with connect.cluster(look) as clients:
             limits = await cluster.document_limits(clients)
-            found = await surveyed(look, limit=min(limits.values()))
-            begun = Checkpoint(look.run_dir)
-            for name in (*found.selections, *found.questions):
-                await asyncio.to_thread(checkpoint.ready, first(clients), name, begun)
-        total = sum(one.expected for one in found.selections.values())
-        count = len(found.selections) + len(found.questions)
+            found = await _surveyed(look, params, limit=min(limits.values()))
+            names = sorted({*found.selections, *found.questions})
+            there = await targets.looked_at(first(clients), names, begun)
+            taken = set(await first(clients).aneed("_all_dbs"))
+            _, n = await recovery.placing(look, first(clients))
+        known = await asyncio.to_thread(shapes.known, Path(found.backup))
+        day = look.clock.now()
+        others = {
+            name: targets.beside(name, day, taken.__contains__)
+            for name, one in there.items()
+            if one.state == "foreign"
+        }
+        new = {
+            others.get(name, one.name): shapes.shape(known.get(name), look.site.couchdb.q, n)
+            for name, one in there.items()
+            if one.state in ("absent", "foreign")
+        }
+        chosen = found.selections.values()
+        total, size = sum(one.expected for one in chosen), sum(one.bytes for one in chosen)
         return Plan(
-            summary=f"restore {total} documents into {count} databases",
-            items=found.lines(),
+            summary=f"restore {total} documents into {len(names)} databases",
+            items=(
+                *found.lines(),
+                *(_placed(one, others, new) for one in there.values()),
+                _limits(limits),
+                estimate.words(total, size, begun.measured),
+            ),
             changes="writes the backup's documents into the platform's databases",
-            data=msgspec.to_builtins(found),
+            data=msgspec.to_builtins(_Prepared(found, others, new, n)),
         )
 
     async def act(self, context: Context, params: Any, plan: Plan) -> Outcome:
-        found = msgspec.convert(plan.data, Survey)
+        prepared = msgspec.convert(plan.data, _Prepared)
+        found = prepared.survey
         chosen = await answered(context, found)
         begun = Checkpoint(context.run_dir)
         async with connect.cluster(context) as clients:
             limits = await cluster.document_limits(clients)
             if found.limit and min(limits.values()) < found.limit:
                 raise ActionFailed("max_document_size changed since the plan. Nothing was restored.")
-            # every target is looked at before the first document is written anywhere
-            targets = {}
+            # every target is looked at, and made, before the first document is written anywhere
+            chosen = await _directed(context, first(clients), chosen, prepared.beside, begun)
+            await _made(context, first(clients), chosen, prepared)
             for one in chosen:
-                targets[one.database] = await asyncio.to_thread(
-                    checkpoint.ready, first(clients), one.database, begun
+                identity = await asyncio.to_thread(
+                    targets.ready, first(clients), one.database, begun, one.target
                 )
-            done: list[tuple[Result, Comparison]] = []
-            for one in chosen:
-                nodes = tuple(source.node for source in one.sources)
-                begun.begin(one.database, targets[one.database], nodes)
-                done.append(await restore_one(context, clients, one))
-            await _note_copies(context, clients, [one.database for one in chosen])
-        if failed := [pair for pair in done if not pair[1].same or pair[0].refused]:
+                sources = tuple(source.node for source in one.sources)
+                begun.begin(one.database, identity, sources, one.into, params.databases)
+            done = [await restore_one(context, clients, one) for one in chosen]
+            await _note_copies(context, clients, [one.target for one in chosen])
+        if failed := [pair for pair in done if not _well(*pair)]:
             raise ActionFailed(
                 "\n".join(failure(result, compared) for result, compared in failed),
                 next="The reason for every document is in the output. A retry sends only what is missing.",
             )
-        counts = {compared.database: compared.actual for _, compared in done}
+        outputs = _outputs(found.backup, [compared for _, compared in done])
+        counts = outputs["restored"]
         return Outcome(
             summary=f"{sum(counts.values())} documents restored into {len(counts)} databases, ids and "
             "revisions compared with the backup.",
-            outputs={"restored": counts},
+            outputs=outputs,
         )
+
+
+async def _surveyed(look: Look, params: RestoreParams, limit: int = 0) -> Survey:
+    return await recovery.surveyed(look, limit, backup=params.backup, only=params.databases)
+
+
+def _outputs(backup: str, compared: Sequence[Comparison]) -> dict[str, Any]:
+    return {"backup_path": backup, "restored": {one.database: one.actual for one in compared}}
+
+
+def _well(result: Result, compared: Comparison) -> bool:
+    return compared.same and not result.refused and not result.problems
+
+
+# ── the plan's lines ───────────────────────────────────────────────────────────────────────
+def _placed(one: Target, others: Mapping[str, str], new: Mapping[str, Shape]) -> str:
+    text = f"{one.name} {one.words()}"
+    if one.state == "absent":
+        return f"{text}: it is made with {new[one.name].words()}"
+    if one.state == "foreign":
+        name = others[one.database]
+        return f"{text}: you will be asked whether to restore beside it, as {name}, or not at all"
+    return text
+
+
+def _limits(limits: Mapping[str, int]) -> str:
+    if len(set(limits.values())) == 1:
+        size = units.size(next(iter(limits.values())))
+        return f"every node takes documents up to {size}: {', '.join(limits)}"
+    each = ", ".join(f"{name} {units.size(size)}" for name, size in limits.items())
+    return f"the nodes take documents of different sizes: up to {each}; the smallest counts"
+
+
+# ── the targets ────────────────────────────────────────────────────────────────────────────
+async def _directed(
+    context: Context,
+    client: Client,
+    chosen: Sequence[Selection],
+    others: Mapping[str, str],
+    begun: Checkpoint,
+) -> list[Selection]:
+    """Where each selection goes; asks when there is other data. Raises ActionFailed when the person
+    wants none of it, or when there was no other data when the plan was made."""
+    there = await targets.looked_at(client, [one.database for one in chosen], begun)
+    foreign = [one for one in there.values() if one.state == "foreign"]
+    if not foreign:
+        return begun.placed(chosen)
+    said = "; ".join(f"{one.name} {one.words()}" for one in foreign)
+    if unplanned := [one.database for one in foreign if one.database not in others]:
+        raise ActionFailed(
+            f"{said}. So it was not when the plan was made: {', '.join(unplanned)}. Nothing was restored.",
+            next="Plan the restore again.",
+        )
+    names = ", ".join(f"{one.database} as {others[one.database]}" for one in foreign)
+    options = (
+        Option(
+            "beside",
+            f"restore beside: {names}",
+            "what is there stays as it is; the platform's settings go on naming it, not the restored one",
+        ),
+        Option("stop", "restore nothing", "all databases stay as they are"),
+    )
+    text = f"{said}. Restoring there would make conflicts that nobody sees."
+    if await context.voice.ask("choice", text, options) != "beside":
+        raise ActionFailed(
+            f"{said}; restoring would create conflicts. Nothing was restored.",
+            next="Resume the run that began it, or delete the database and create it again.",
+        )
+    context.voice.note(f"restored beside what is there: {names}", kind="choice")
+    into = {one.database: others[one.database] for one in foreign}
+    return [replace(one, into=into.get(one.database, begun.into(one.database))) for one in chosen]
+
+
+async def _made(context: Context, client: Client, chosen: Sequence[Selection], prepared: _Prepared) -> None:
+    """Every target is there, with all copies of all its shards. Raises ActionFailed."""
+    names = [one.target for one in chosen]
+    made = await shapes.make(client, {name: prepared.new[name] for name in names if name in prepared.new})
+    for name in made:
+        context.voice.say(f"{name}: created with {prepared.new[name].words()}")
+    nodes, _ = await recovery.placing(context, client)
+    context.voice.waiting("every copy of every shard to be there", COPIES)
+    poor = await cluster.until(COPIES, lambda: targets.lacking(client, names, nodes, prepared.copies))
+    if poor:
+        raise ActionFailed(f"{' '.join(poor)} Nothing was restored.", next=POOR)
 
 
 async def _note_copies(context: Context, clients: dict[str, Client], databases: list[str]) -> None:
