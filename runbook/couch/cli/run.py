@@ -65,7 +65,7 @@ VERBS = {
         "A blank node that has the lost one's name is filled by the others; it is in service only when every "
         "copy on it is proven complete.",
         "fills the replaced node and takes it into service",
-        ("couchdb.cluster_formed", "couchdb.copies_equal(within='5m')"),
+        ("couchdb.cluster_formed", "couchdb.in_sync(within='5m')"),
     ),
 }
 
