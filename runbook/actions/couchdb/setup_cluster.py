@@ -10,6 +10,7 @@ from runbook.couch import cluster, connect
 from runbook.couch.client import Client
 from runbook.couch.cluster import Member, until
 from runbook.errors import ActionFailed
+from runbook.units import Duration
 
 _NO_ANSWER = (
     "Look at the container's log there (docker logs couchdb): with the cookie `monster`, the default, "
@@ -32,7 +33,7 @@ _LISTED = 10.0
 class SetupParams(Params, frozen=True, kw_only=True):
     """``within``: how long the nodes may take to see each other."""
 
-    within: str = "90s"
+    within: Duration = "90s"
 
 
 class SetupCluster:
@@ -73,7 +74,8 @@ class SetupCluster:
                 _refuse([text] if own else [], _OWN)
             early = await cluster.own_databases(clients[start]) if joining else []
         items = [f"add {wanted[name]} from {start}" for name in joining]
-        items += [f"{wanted[name]} is listed on {start} already" for name in clients if name not in joining]
+        there = [name for name in clients if name not in (*joining, start)]
+        items += [f"{wanted[name]} is listed on {start} already" for name in there]
         items.append(f"finish the set-up on {start}, then ask every node for its members")
         if early:
             items.append(f"keep the few copies of what is on {start} already: {', '.join(early)}")
