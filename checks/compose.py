@@ -10,7 +10,7 @@ from runbook.context import Look
 from runbook.docker import Container
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.steady import LOOKS, describe, overall
-from runbook.units import duration, parse_duration
+from runbook.units import Duration, duration, parse_duration
 
 
 @check("Docker and compose work here", on="step")
@@ -48,7 +48,7 @@ async def file_found(look: Look) -> Finding:
 
 @check("Services are steady", on="step")
 async def steady(
-    look: Look, services: str = "", over: str = "6s", once: str = "", exclude: str = ""
+    look: Look, services: str = "", over: Duration = "6s", once: str = "", exclude: str = ""
 ) -> Finding:
     """Running, with the same start time and restart count over the whole of ``over``, and not
     unhealthy. What was seen before in this run counts: what is the same since needs no new window,

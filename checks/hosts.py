@@ -24,7 +24,7 @@ from runbook.errors import (
 from runbook.events import Verdict
 from runbook.hosts.base import Completed, Host
 from runbook.troubles import last_lines
-from runbook.units import parse_duration, parse_size, size
+from runbook.units import Duration, Size, parse_duration, parse_size, size
 
 
 class _Said(NamedTuple):
@@ -45,7 +45,7 @@ async def reachable(look: Look) -> Finding:
 
 
 @check("Enough free disk space", on="step")
-async def disk_free(look: Look, min: str = "1GB", path: str = ".") -> Finding:
+async def disk_free(look: Look, min: Size = "1GB", path: str = ".") -> Finding:
     """``df -Pk`` of the file system that ``path`` is on (relative to home)."""
     wanted = parse_size(min)
     where = path.removeprefix("~/") if path != "~" else "."
@@ -69,7 +69,7 @@ def parse_df(done: Completed) -> tuple[int, str]:
 
 
 @check("The clock is right", on="step")
-async def clock_offset(look: Look, max: str = "5s") -> Finding:
+async def clock_offset(look: Look, max: Duration = "5s") -> Finding:
     """Against this PC's clock; half the time the question took is the uncertainty."""
     limit = parse_duration(max)
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
+from runbook import units
 from runbook.context import Context, Look
 
 #: per_host: once for each host of the step, side by side; whole: once, over all of them
@@ -23,7 +24,15 @@ Repeat = Literal["safe", "probe_first", "never"]
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every action's parameters."""
+    """Base of every action's parameters. Those declared as units.Duration or units.Size are refused
+    in another form, also when they come out of a reference."""
+
+    def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(self):
+            try:
+                units.check_form(getattr(self, field.name), field.type)
+            except ValueError as error:
+                raise ValueError(f"{field.encode_name}: {error}") from None
 
 
 class NoParams(Params, frozen=True):

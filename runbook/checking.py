@@ -8,7 +8,7 @@ from contextlib import suppress
 import msgspec
 from tabulate import tabulate
 
-from runbook import catalog
+from runbook import catalog, guidecheck
 from runbook.calls import CheckCall, parse_call
 from runbook.errors import EXIT_FAILED, EXIT_OK, RunbookError, UseError
 from runbook.events import CheckDone
@@ -28,6 +28,8 @@ def run_checks(bench: Workbench, names: list[str], *, run: str = "", as_json: bo
     for call in calls:
         if call.name not in catalog.check_names():
             raise UseError(f"There is no check {call.name}.", next="`runbook check list` names them.")
+        if problems := guidecheck.arguments(call, catalog.check(call.name).function):
+            raise UseError("\n".join(problems), next="Nothing was asked.")
     done = asyncio.run(_run(bench, calls, run))
     if as_json:
         print(msgspec.json.encode(done).decode())

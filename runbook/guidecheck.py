@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Protocol, get_type_hints
+from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect as kinds
@@ -20,6 +20,7 @@ from runbook.calls import CheckCall
 from runbook.check import Check
 from runbook.guide import Guide, Step, read
 from runbook.guidefile import Problem, Section, read_text
+from runbook.units import check_form
 
 _PLAIN: dict[type, Any] = {
     kinds.StrType: "text",
@@ -125,7 +126,7 @@ class _StepCheck:
                     good = False  # the whole can be looked at only with the values filled in
                     self.fits(given[key], field.type)
                 else:
-                    msgspec.convert(given[key], field.type, strict=True)
+                    fit(given[key], field.type)
             except ValueError as error:  # msgspec's ValidationError is one
                 good = False
                 self.wrong(f"{name}: {key}: {error}", key, table="with")
@@ -172,6 +173,8 @@ class _StepCheck:
             sample = _PLAIN.get(type(substitute.site_kind(whole)))
         else:
             return
+        if get_origin(wanted) is Annotated:
+            wanted = get_args(wanted)[0]
         if sample is not None and wanted in (str, int, float, bool):
             msgspec.convert(sample, wanted, strict=True)
 
@@ -194,11 +197,17 @@ class _StepCheck:
                 self.problems.append((box.file, box.line, text))
 
 
+def fit(value: Any, declared: Any) -> None:
+    """Is it of the type and form that a parameter is declared with? ValueError says what is allowed."""
+    msgspec.convert(value, declared, strict=True)
+    check_form(value, declared)
+
+
 def arguments(call: CheckCall, function: Callable[..., Any]) -> list[str]:
     """What is wrong with a call's arguments, by the function's signature."""
     found = []
     try:
-        hints = get_type_hints(function)
+        hints = get_type_hints(function, include_extras=True)
     except (NameError, TypeError):  # names that exist for type checkers only
         hints = {}
     parameters = dict(list(inspect.signature(function).parameters.items())[1:])  # without the Look
@@ -207,8 +216,8 @@ def arguments(call: CheckCall, function: Callable[..., Any]) -> list[str]:
     for name, value in call.args.items():
         if name in takes:
             try:
-                msgspec.convert(value, hints.get(name, Any), strict=True)
-            except msgspec.ValidationError as error:
+                fit(value, hints.get(name, Any))
+            except ValueError as error:  # msgspec's ValidationError is one
                 found.append(f"{call.name}: {name}={value!r}: {error}")
         elif not open_ended:
             known = [*takes, "on", "required", "within"]

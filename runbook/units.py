@@ -1,8 +1,15 @@
-"""Durations and sizes, as people write and read them."""
+"""Durations and sizes, as people write and read them.
+
+Parameters of checks and actions that hold one are declared ``Duration`` or ``Size``: text, whose form
+is looked at wherever a guide's values are checked or decoded.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?")
@@ -24,6 +31,24 @@ def parse_size(text: str) -> int:
     if not match:
         raise ValueError(f"{text!r} is not a size: write it like 500MB or 2GB")
     return int(float(match[1]) * 1000 ** _POWER[match[2]])
+
+
+@dataclass(frozen=True)
+class Form:
+    """A text's form beyond its type; ``parse`` raises ValueError saying what is allowed."""
+
+    parse: Callable[[str], object]
+
+
+Duration = Annotated[str, Form(parse_duration)]
+Size = Annotated[str, Form(parse_size)]
+
+
+def check_form(value: Any, declared: Any) -> None:
+    """ValueError when a value of the declared type has not the form that the declaration asks for."""
+    for form in getattr(declared, "__metadata__", ()):
+        if isinstance(form, Form):
+            form.parse(value)
 
 
 def duration(seconds: float) -> str:

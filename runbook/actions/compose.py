@@ -17,7 +17,7 @@ from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Completed, Host
 from runbook.steady import Standing, Watch
 from runbook.troubles import SERVICES, Trouble, explain, last_lines
-from runbook.units import duration, parse_duration
+from runbook.units import Duration, duration, parse_duration
 from runbook.watching import now
 
 
@@ -29,14 +29,10 @@ class UpParams(Params, frozen=True, kw_only=True):
     services: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     once: tuple[str, ...] = ()
-    timeout: str = "10m"
-    start_timeout: str = "30m"
-    steady_for: str = "6s"
-    every: str = "2s"
-
-    def __post_init__(self) -> None:
-        for text in (self.timeout, self.start_timeout, self.steady_for, self.every):
-            parse_duration(text)
+    timeout: Duration = "10m"
+    start_timeout: Duration = "30m"
+    steady_for: Duration = "6s"
+    every: Duration = "2s"
 
 
 class Up:

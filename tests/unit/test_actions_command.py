@@ -105,11 +105,15 @@ async def test_wrong_parameters_run_nothing() -> None:
     look = make_look(ScriptedHost("vm1"))
     for params in (
         CommandParams(argv=[]),
-        CommandParams(argv=["x"], limit="soon"),
         CommandParams(argv=["x"], expect=[Expect(pattern="?")]),
     ):
         with pytest.raises(ActionFailed, match="Nothing was run"):
             await Command().plan(look, params)
+
+
+def test_a_limit_that_is_no_duration_is_no_parameter() -> None:
+    with pytest.raises(ValueError, match="limit: 'soon' is not a duration: write it like 90s"):
+        CommandParams(argv=["x"], limit="soon")
 
 
 class Answering(FakeVoice):

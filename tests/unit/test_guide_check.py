@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_type_hints
 
+import msgspec
 import pytest
 
+from runbook import catalog
 from runbook.action import NoParams, Params
+from runbook.calls import parse_call
 from runbook.check import Check
 from runbook.errors import GuideError
 from runbook.guide import parse
-from runbook.guidecheck import check, check_file
+from runbook.guidecheck import arguments, check, check_file
+from runbook.units import Duration, Size
 
 
 class UpParams(Params, frozen=True):
@@ -21,9 +26,12 @@ class UpParams(Params, frozen=True):
     kind: Literal["all", "some"] = "all"
     where: str = ""
     table: dict[str, str] = {}  # noqa: RUF012 (a struct copies it)
+    wait: Duration = "5m"
+    room: Size = "1GB"
 
 
-async def disk_free(look: Any, *, min: str = "1GB", share: float = 0.1, deep: bool = False) -> Any: ...
+async def disk_free(look: Any, *, min: Size = "1GB", share: float = 0.1, deep: bool = False) -> Any: ...
+async def steady(look: Any, *, over: Duration = "6s") -> Any: ...
 async def needs(look: Any, *, what: str) -> Any: ...
 async def takes_all(look: Any, **anything: Any) -> Any: ...
 
@@ -36,7 +44,7 @@ class Catalog:
     }
     checks: ClassVar[dict[str, Any]] = {
         f"hosts.{each.__name__}": Check(f"hosts.{each.__name__}", "?", "once", each)
-        for each in (disk_free, needs, takes_all)
+        for each in (disk_free, steady, needs, takes_all)
     }
 
     def action(self, name: str) -> Any:
@@ -100,6 +108,9 @@ def test_good_steps() -> None:
     assert not up('services = "${steps.deploy.anything}"\nlimit = "${site.couchdb.q}"')
     assert not up('services = ["${site.platform.domain}", "$${X}"]\nwhere = "${steps.freeze.backup_id}!"')
     assert not up('services = []\nwhere = "${site.tofu.variables.region}"')
+    assert not up('services = []\nwait = "1h30m"\nroom = "500 MB"')
+    assert not up('services = []\nwait = "${site.name}"'), "its form is known when it is filled in"
+    assert not told("""after = ["hosts.steady(over='90s')", "hosts.disk_free(min='2.5TB')"]""")
     assert not told("""after = ["hosts.disk_free(min='2GB', share=1, deep=True, on='backup')"]""")
     assert not told("""after = ["hosts.needs(what='x')", "hosts.takes_all(x=1)"]""")
 
@@ -126,6 +137,10 @@ def test_good_steps() -> None:
         ('services = []\nwhere = "${site.name"', 4, "write $${"),
         ('services = []\nlimit = "${site.name}"', 4, "Expected `int`, got `str`"),
         ('services = []\nlimit = "1${site.couchdb.q}"', 4, "Expected `int`, got `str`"),
+        ('services = []\nwait = "soon"', 4, "wait: 'soon' is not a duration: write it like 90s, 30m, 1h30m"),
+        ('services = []\nroom = "2XB"', 4, "room: '2XB' is not a size: write it like 500MB or 2GB"),
+        ("services = []\nwait = 5", 4, "wait: Expected `str`, got `int`"),
+        ('services = []\nwait = "${site.couchdb.q}"', 4, "wait: Expected `str`, got `int`"),
         ('services = []\ntable = { a = "${site.nam}" }', 4, "it has name"),
     ],
 )
@@ -152,6 +167,17 @@ def test_references_lead_to_no_part_of_a_secret() -> None:
         ('after = [\n "hosts.disk_free",\n "hosts.disk_free(mni=1)",\n]', 3, "did you mean min"),
         ('after = ["hosts.disk_free(min=1)"]', 1, "Expected `str`, got `int`"),
         ("after = [\"hosts.disk_free(deep='yes')\"]", 1, "Expected `bool`, got `str`"),
+        (
+            "after = [\"hosts.disk_free(min='2XB')\"]",
+            1,
+            "min='2XB': '2XB' is not a size: write it like 500MB",
+        ),
+        (
+            "after = [\n \"hosts.steady(over='3 parsecs')\",\n]",
+            2,
+            "is not a duration: write it like 90s, 30m",
+        ),
+        ("after = [\"hosts.steady(over='')\"]", 1, "is not a duration"),
         ('after = ["hosts.disk_free(look=1)"]', 1, "no argument 'look'"),
         ('after = ["hosts.needs"]', 1, "needs the argument 'what'"),
     ],
@@ -182,12 +208,54 @@ def test_a_step_without_an_action_may_have_checks_of_either_kind() -> None:
     assert not told('after = ["hosts.takes_all(required=False)"]')
 
 
+def test_what_the_program_itself_offers_is_declared_so_that_it_can_be_checked() -> None:
+    """A signature whose types cannot be looked up would let any argument pass."""
+    for name in catalog.check_names():
+        function = catalog.check(name).function
+        hints = get_type_hints(function, include_extras=True)
+        assert set(inspect.signature(function).parameters) <= set(hints), name
+    for call, words in (
+        ("hosts.disk_free(min='2XB')", "not a size"),
+        ("hosts.clock_offset(max='soon')", "not a duration"),
+        ("compose.steady(over='3 parsecs')", "not a duration"),
+    ):
+        (problem,) = arguments(parse_call(call), catalog.check(call.partition("(")[0]).function)
+        assert words in problem
+    for action in map(catalog.action, catalog.action_names()):
+        for field in msgspec.structs.fields(action.params):
+            named = field.name in ("timeout", "within", "limit", "every") or field.name.endswith("timeout")
+            assert not named or field.type == Duration, f"{action}: {field.name}"
+
+
+def test_a_form_is_looked_at_also_when_a_reference_was_filled_in() -> None:
+    with pytest.raises(msgspec.ValidationError, match="wait: 'soon' is not a duration"):
+        msgspec.convert({"services": [], "wait": "soon"}, UpParams)
+
+
 def test_a_departure_without_its_reason(tmp_path: Path) -> None:
     box = "> **Departs from the original.**\n> *The original says:* x\n> *We do:* y\n"
     text = EARLIER + 'after = ["hosts.takes_all"]\n```\n\n' + box
     ((_, line, problem),) = check(parse(text), Catalog())
     assert line == text[: text.index("> **Departs")].count("\n") + 1
     assert "lacks 'Why:', 'Evidence:'" in problem
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("min='2XB'", "'2XB' is not a size: write it like 500MB or 2GB"),
+        ("within='soon'", "within: 'soon' is not a duration: write it like 90s, 30m, 1h30m or 2d"),
+        ("on='nowhere'", "on must be one of once, step, production, machines, backup, operator,"),
+    ],
+)
+def test_values_are_refused_with_file_line_and_what_is_allowed(
+    argument: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "g.md"
+    path.write_text(EARLIER + f'after = [\n  "hosts.takes_all",\n  "hosts.disk_free({argument})",\n]\n```\n')
+    ((file, line, problem),) = check_file(path, Catalog())
+    assert file == str(path) and argument in path.read_text().splitlines()[line - 1]
+    assert words in problem
 
 
 def test_a_file_is_told_all_at_once(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from runbook.couch.lostnode import Evidence
 from runbook.couch.precheck import Refusal
 from runbook.couch.replacement import Scene
 from runbook.errors import ActionFailed
+from runbook.units import Duration
 
 #: seconds in which the others connect to the fresh node (46 were seen), and for it to come up
 _CONNECT, _UP = 180.0, 30.0
@@ -25,7 +26,7 @@ class JoinParams(Params, frozen=True, kw_only=True):
 
     node: str
     former: str = ""
-    within: str = "6h"
+    within: Duration = "6h"
 
 
 class Join:
