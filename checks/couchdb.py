@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from msgspec.structs import replace
@@ -10,9 +11,9 @@ from tabulate import tabulate
 from runbook import units
 from runbook.check import Finding, check
 from runbook.context import Look
-from runbook.couch import cluster, connect, copies, joinscene, precheck, settings
-from runbook.couch.recovery import contents, copies_wanted, database_names, first, surveyed
-from runbook.errors import ActionFailed, CouldNotLook, Unreachable
+from runbook.couch import aftercheck, cluster, connect, copies, joinscene, precheck, settings
+from runbook.couch.recovery import copies_wanted, database_names
+from runbook.errors import CouldNotLook, Unreachable
 from runbook.events import Verdict
 
 
@@ -123,40 +124,29 @@ async def copies_placed(look: Look) -> Finding:
 
 @check("The databases hold what the backup holds")
 async def contents_match(look: Look, bodies: str = "sample") -> Finding:
-    """Ids and revisions of all documents, contents of some. ``bodies``: sample, all or none."""
-    sample = {"sample": 100, "all": None, "none": 0}.get(bodies, 100)
-    expected = "every document of the backup in its revision, and no others"
+    """Ids and revisions of all documents; contents of 100 of each database (``bodies`` sample: always
+    the same ones, spread over all), of ``all``, or of ``none``. How many is part of the answer."""
+    if bodies not in aftercheck.SAMPLES:
+        raise CouldNotLook(f"bodies must be one of {_list(aftercheck.SAMPLES)}, not {bodies!r}.")
+    expected = "every document of the backup in its revision, and no others; the compared contents the same"
     async with connect.cluster(look) as clients:
-        try:
-            found = await surveyed(look)
-        except ActionFailed as error:
-            raise CouldNotLook(error.what, next=error.next) from None
-        if found.questions:
-            names = _list(found.questions)
-            raise CouldNotLook(f"A person has to choose first which node's copy of {names} is restored.")
-        compared = [await contents(first(clients), one, sample=sample) for one in found.selections.values()]
-    table = tabulate(
-        [
-            (
-                one.database,
-                one.expected,
-                one.actual,
-                one.missing,
-                one.extra,
-                one.other,
-                one.bodies,
-                one.differing,
-            )
-            for one in compared
-        ],
-        headers=("database", "expected", "actual", "missing", "extra", "other rev.", "contents", "differing"),
-    )
-    problems = [f"{one.database}: {one.words()}" for one in compared if not one.same]
+        compared, path = await aftercheck.against_backup(look, clients, aftercheck.SAMPLES[bodies])
     documents = sum(one.actual for one in compared)
-    good = f"{documents} documents in {len(compared)} databases, ids and revisions as in the backup"
-    finding = _finding(look, problems, expected, good, table)
+    good = f"{documents} documents in {len(compared)} databases: ids and revisions of all as in the backup"
+    evidence = aftercheck.table(compared) + (f"\nevery difference by id: {path}" if path else "")
+    finding = _finding(look, aftercheck.differing(compared), expected, good, evidence)
     read, all_ = sum(one.bodies for one in compared), sum(one.expected for one in compared)
     return replace(finding, observed=f"{finding.observed}; contents of {read} of {all_} compared")
+
+
+@check("No document is in conflict")
+async def no_conflicts(look: Look) -> Finding:
+    """In the databases of the backup, and in _users, where a conflict locks the user out."""
+    wanted = database_names(look)
+    async with connect.cluster(look) as clients:
+        found = await asyncio.to_thread(aftercheck.quarrels, list(clients.values()), wanted)
+    problems = [one.words() for one in found if one.count]
+    return _finding(look, problems, "one revision of each document", f"none in {len(found)} databases")
 
 
 @check("All copies of every shard are equal")

@@ -49,9 +49,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
-    """``size`` of one copy's files, bytes; ``copies``: the fewest that any of its ``q`` shard ranges has of the
-    ``n`` it should have, None when they could not be looked at; ``lag``: copies that are not there or
-    hold less than their sisters, in words."""
+    """``size`` of one copy's files, bytes; ``copies``: the fewest that any of its ``q`` shard ranges has
+    of the ``n`` it should have, None when they could not be looked at; ``lag``: copies that are not
+    there or hold less than their sisters, in words."""
 
     name: str
     documents: int

@@ -1,7 +1,8 @@
 """CouchDB as actions: one file each, thin; the work is in runbook/couch."""
 
+from runbook.actions.couchdb.compare import Compare
 from runbook.actions.couchdb.create import Create
 from runbook.actions.couchdb.restore import Restore
 from runbook.actions.couchdb.setup_cluster import SetupCluster
 
-__all__ = ["Create", "Restore", "SetupCluster"]
+__all__ = ["Compare", "Create", "Restore", "SetupCluster"]
