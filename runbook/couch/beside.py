@@ -56,11 +56,15 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def meta_path(dump: Path) -> Path:
-    return dump.parent / FOLDER / (dump.name.removesuffix(".json") + META)
+    return dump.parent / FOLDER / (_stem(dump) + META)
 
 
 def attached_path(dump: Path) -> Path:
-    return dump.parent / FOLDER / (dump.name.removesuffix(".json") + ATTACHED)
+    return dump.parent / FOLDER / (_stem(dump) + ATTACHED)
+
+
+def _stem(dump: Path) -> str:
+    return dump.name.removesuffix(".gz").removesuffix(".json")
 
 
 def load(dump: Path) -> Meta | None:

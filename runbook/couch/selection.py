@@ -3,23 +3,26 @@
 Each node dumped what it saw. In a cluster the copies are equal, or some lag behind by the newest
 writes: then their union, with the newest revision of each document, is the most complete state.
 Nodes that never formed a cluster hold different documents under one name: their union is no
-state that ever was. ``openedx_<n>`` then belongs to node n; for the others a person has to say.
+state that ever was. ``openedx_<n>`` then belongs to node n; for the others a person has to say. So
+has one when a copy is damaged: what only that one held is lost with it.
 """
 
 from __future__ import annotations
 
-import heapq
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from itertools import groupby, repeat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from runbook.couch.inspection import DumpDamaged, Inspection, digest, inspect, rows
-from runbook.couch.reader import Row, database_name, revision
+from runbook.couch import loss
+from runbook.couch.inspection import DumpDamaged, Inspection, digest, rows
+from runbook.couch.judging import judge
+from runbook.couch.overlap import Overlap, merged, overlap
+from runbook.couch.reader import Problem, Row, database_name
 from runbook.errors import ActionFailed
 
 #: never restored: they start replications, or belong to the servers themselves
@@ -42,7 +45,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     ``into``: the database it goes to instead, where its own holds other data.
     ``expected``: documents to be there afterwards. ``stubs``: those among them which a dump cannot
-    restore. ``lacking``: how many fewer rows than the dump itself announced.
+    restore. ``lacking``: how many fewer rows than the dump itself announced. ``clashes``: documents that
+    were changed on two nodes at once, of which the revision that wins is taken. ``partitioned``: the ids
+    suggest that the database was partitioned. ``note``: why this was chosen.
     """
 
     database: str
@@ -55,6 +60,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     too_large: tuple[str, ...] = ()
     note: str = ""
     into: str = ""
+    clashes: int = 0
+    partitioned: bool = False
 
     @property
     def target(self) -> str:
@@ -70,11 +77,12 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
                     f"{source.path} changed since the plan was made.", next="Plan the restore again."
                 )
         own = SERVER_MADE.get(self.database)
-        return (row for row in _merged([Path(one.path) for one in self.sources]) if row.id != own)
+        return (row for row in merged([Path(one.path) for one in self.sources]) if row.id != own)
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """Only a person can say which copy of ``database`` is right: a value of ``options`` (by node)."""
+    """Only a person can say which copy of ``database`` is right: a value of ``options`` (by node, or
+    nodes joined by ``+``)."""
 
     database: str
     text: str
@@ -82,12 +90,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find(backup: Path) -> dict[str, dict[str, Path]]:
-    """The dumps of a backup: database -> node (``10.0.1.10``) -> file. Other files are not looked at."""
+    """The dumps of a backup: database -> node (``10.0.1.10``) -> file. Other files are not looked at.
+    Where one lies beside its compressed self, that is another copy: ``10.0.1.10 (gz)``."""
     found: dict[str, dict[str, Path]] = {}
     for folder in sorted(backup.glob("node-*")):
-        for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        node = folder.name.removeprefix("node-")
+        for path in sorted((*folder.glob("*.json"), *folder.glob("*.json.gz"))) if folder.is_dir() else ():
             if path.name != "backup_manifest.json" and path.is_file():
-                found.setdefault(database_name(path), {})[folder.name.removeprefix("node-")] = path
+                copies = found.setdefault(database_name(path), {})
+                copies[f"{node} (gz)" if node in copies else node] = path
     return dict(sorted(found.items()))
 
 
@@ -95,42 +106,87 @@ def choose(
     database: str, dumps: Mapping[str, Path], *, limit: int = 0, base: str = "10.0.1.10"
 ) -> Selection | Question:
     """Decide between the nodes' dumps of one database. ``base`` is the address of node 1;
-    ``limit`` the servers' max_document_size. Raises DumpDamaged when one of them is not sound."""
-    inspections = {node: inspect(path, limit) for node, path in dumps.items()}
-    for node, path in dumps.items():
-        if problem := inspections[node].fatal:
-            raise DumpDamaged(path, problem)
+    ``limit`` the servers' max_document_size. Raises DumpDamaged when none of them is sound, OSError."""
+    judged = {node: judge(path, limit) for node, path in dumps.items()}
+    damaged = {node: one.fatal for node, one in judged.items() if one.fatal}
+    sound = {node: path for node, path in dumps.items() if node not in damaged}
+    if not sound:
+        raise _all_damaged(dumps, damaged)
+    chosen = _decided(database, sound, judged, base)
+    return _offered(chosen, dumps, damaged, base) if damaged else chosen
+
+
+def _decided(
+    database: str, dumps: Mapping[str, Path], judged: Mapping[str, Inspection], base: str
+) -> Selection | Question:
     first = next(iter(dumps))
     if len(dumps) == 1:
-        return _single(database, first, inspections, "only one node has it")
+        return _single(database, first, judged, "only one node has it")
     if len({digest(path) for path in dumps.values()}) == 1:
-        return _single(database, first, inspections, f"the copies of {len(dumps)} nodes are equal")
-    overlap = _overlap(dumps)
-    if overlap.lagging:
-        return _union(database, inspections, overlap)
-    own = re.fullmatch(r"openedx_(\d+)", database)
-    home = _address(base, int(own[1])) if own else ""
-    if home in dumps:
-        note = f"the nodes hold different documents; it belongs to node {home}"
-        return _single(database, home, inspections, note)
-    options = {
-        node: _single(database, node, inspections, f"chosen from {len(dumps)} different copies")
-        for node in dumps
-    }
-    counts = ", ".join(f"{node} {one.rows}" for node, one in inspections.items())
+        return _single(database, first, judged, f"{len(dumps)} copies are equal")
+    found = overlap(dumps)
+    groups = found.groups()
+    if len(groups) == 1:
+        return _newest(database, dumps, judged, found)
+    options = {"+".join(group): _group(database, group, dumps, judged) for group in groups}
+    home = _home(database, base)
+    for group, one in zip(groups, options.values(), strict=True):
+        if home in group:
+            note = f"the nodes hold different documents; it belongs to node {home}"
+            return replace(one, note=f"{note}; {one.note}" if len(group) > 1 else note)
+    counts = ", ".join(f"{node} {judged[node].rows}" for node in dumps)
     return Question(
         database=database,
-        text=f"The nodes' copies of {database} hold different documents ({counts}; {overlap.common} in "
+        text=f"The nodes' copies of {database} hold different documents ({counts}; {found.common()} in "
         "common): these nodes never were one cluster. Restoring one copy loses the others.",
         options=options,
     )
 
 
-def _address(base: str, number: int) -> str:
+def _group(
+    database: str, group: Sequence[str], dumps: Mapping[str, Path], judged: Mapping[str, Inspection]
+) -> Selection:
+    if len(group) == 1:
+        return _single(database, group[0], judged, f"chosen from {len(dumps)} different copies")
+    some = {node: dumps[node] for node in group}
+    return _newest(database, some, judged, overlap(some))
+
+
+def _home(database: str, base: str) -> str:
+    """The node to which a database belongs by its name; empty for those that all nodes share."""
+    own = re.fullmatch(r"openedx_(\d+)", database)
     head, _, last = base.rpartition(".")
-    return f"{head}.{int(last) + number - 1}"
+    return f"{head}.{int(last) + int(own[1]) - 1}" if own else ""
 
 
+# ── damaged copies ─────────────────────────────────────────────────────────────────────────
+def _all_damaged(dumps: Mapping[str, Path], damaged: Mapping[str, Problem]) -> DumpDamaged:
+    (first, problem), *others = damaged.items()
+    more = [f" The copy of node {node}: {one.text}" for node, one in others]
+    return DumpDamaged(dumps[first], replace(problem, text=problem.text + "".join(more)))
+
+
+def _offered(
+    chosen: Selection | Question, dumps: Mapping[str, Path], damaged: Mapping[str, Problem], base: str
+) -> Question:
+    """The sound copies, for a person to take, with what is lost by that."""
+    database = chosen.database
+    options = {"+".join(_nodes(chosen)): chosen} if isinstance(chosen, Selection) else chosen.options
+    texts = [f"{database}: the copy of node {node} is damaged. {one.text}" for node, one in damaged.items()]
+    sound = [dumps[node] for node in dumps if node not in damaged]
+    texts += [f"{node}: {loss.words(dumps[node], sound)}" for node in damaged]
+    if _home(database, base) in damaged:
+        texts.append(f"{database} belongs to that node: the others' copies may be no states of it.")
+    if isinstance(chosen, Question):
+        texts.append(chosen.text)
+    return Question(database=database, text=" ".join(texts), options=options)
+
+
+def _nodes(one: Selection) -> tuple[str, ...]:
+    return tuple(source.node for source in one.sources)
+
+
+# ── selections ─────────────────────────────────────────────────────────────────────────────
 def _stat(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
@@ -143,9 +199,9 @@ def _source(node: str, one: Inspection) -> Source:
     return Source(node, one.path, *_stat(Path(one.path)))
 
 
-def _single(database: str, node: str, inspections: Mapping[str, Inspection], note: str) -> Selection:
-    one = inspections[node]
-    problems = {problem.kind: problem for problem in one.problems}
+def _single(database: str, node: str, judged: Mapping[str, Inspection], note: str) -> Selection:
+    one = judged[node]
+    stubs, large = one.problem("stub"), one.problem("too_large")
     return Selection(
         database=database,
         kind="single",
@@ -153,9 +209,10 @@ def _single(database: str, node: str, inspections: Mapping[str, Inspection], not
         expected=one.rows - _server_made(database, [one]),
         bytes=one.documents,
         lacking=max(0, (one.total_rows or 0) - one.rows),
-        stubs=problems["stub"].count if "stub" in problems else 0,
-        too_large=(problems["too_large"].text,) if "too_large" in problems else (),
+        stubs=stubs.count if stubs else 0,
+        too_large=(large.text,) if large else (),
         note=note,
+        partitioned=any(remark.kind == "partitioned" for remark in one.remarks),
     )
 
 
@@ -171,87 +228,46 @@ def _server_made(database: str, inspections: list[Inspection]) -> int:
     return 0
 
 
-class _Overlap:
-    """What several dumps have in common; ``lagging`` when they are states of one database."""
-
-    def __init__(self, nodes: list[str]) -> None:
-        self.counts = dict.fromkeys(nodes, 0)
-        self.shared = dict.fromkeys(nodes, 0)  #: documents of that node that another one has too
-        self.newest = dict.fromkeys(nodes, 0)  #: documents of the union that this node has as they are
-        self.union = self.common = self.bytes = self.other_bodies = self.stubs = 0
-
-    @property
-    def lagging(self) -> bool:
-        """Each copy shares at least half of its documents with another one (or is empty)."""
-        return all(self.shared[node] * 2 >= count for node, count in self.counts.items())
-
-
-def _overlap(dumps: Mapping[str, Path]) -> _Overlap:
-    found = _Overlap(list(dumps))
-    with _streams(dumps) as documents:
-        for copies in documents:
-            best = max((row for _, row in copies), key=lambda row: revision(row.rev))
-            found.union += 1
-            found.bytes += len(best.doc)
-            found.stubs += best.stubs
-            # every LMS makes the same design documents, in whatever cluster: they prove nothing
-            counts = not best.id.startswith("_design/")
-            found.common += len(copies) == len(dumps) and counts
-            for node, row in copies:
-                found.counts[node] += counts
-                found.shared[node] += counts and len(copies) > 1
-                found.newest[node] += row.rev == best.rev
-                found.other_bodies += row.rev == best.rev and row.doc != best.doc
-    return found
-
-
-@contextmanager
-def _streams(dumps: Mapping[str, Path]) -> Iterator[Iterator[list[tuple[str, Row]]]]:
-    """The copies of each document, as (node, row), in the order of their ids; closes the files."""
-    found = {node: rows(path) for node, path in dumps.items()}
-    tagged = [zip(repeat(node), stream, strict=False) for node, stream in found.items()]
-    merged = heapq.merge(*tagged, key=lambda pair: pair[1].id)
-    try:
-        yield (list(group) for _, group in groupby(merged, key=lambda pair: pair[1].id))
-    finally:
-        for stream in found.values():
-            stream.close()
-
-
-def _merged(paths: list[Path]) -> Iterator[Row]:
-    """The newest revision of each document of all dumps, in the order of their ids."""
-    if len(paths) == 1:
-        yield from rows(paths[0])
-        return
-    with _streams({str(path): path for path in paths}) as documents:
-        for copies in documents:
-            yield max((row for _, row in copies), key=lambda row: revision(row.rev))
-
-
-def _union(database: str, inspections: Mapping[str, Inspection], overlap: _Overlap) -> Selection:
-    behind = {node: overlap.union - newest for node, newest in overlap.newest.items()}
-    lag = ", ".join(f"{node} lacks {count}" for node, count in behind.items() if count)
-    bodies = overlap.other_bodies
-    remark = f"; {bodies} documents have the same revision but different content" if bodies else ""
-    # a copy that has everything makes the others superfluous
-    complete = next((node for node, count in behind.items() if not count), None)
-    if complete is not None:
-        note = f"it has the newest of every document; {lag}" if lag else "the copies have the same revisions"
-        return _single(database, complete, inspections, note + remark)
-    note = (
-        f"the newest revision of each document of {len(inspections)} copies: {lag}; a document deleted on "
-        "one node only comes back"
-    )
-    used = [node for node in inspections if overlap.newest[node]]
-    large = [p.text for one in inspections.values() for p in one.problems if p.kind == "too_large"]
+def _newest(
+    database: str, dumps: Mapping[str, Path], judged: Mapping[str, Inspection], found: Overlap
+) -> Selection:
+    """The newest revision of each document: one copy that has it of all, or the union."""
+    remarks = []
+    if found.clashes:
+        names = ", ".join(found.clashing) + (", …" if found.clashes > len(found.clashing) else "")
+        remarks.append(
+            f"{found.clashes} documents were changed on two nodes at once: of these, the revision that "
+            f"CouchDB lets win is taken, the other is only in the dumps ({names})"
+        )
+    if found.bodies:
+        remarks.append(f"{found.bodies} documents have the same revision but different content")
+    lag = ", ".join(_lag(node, found) for node in dumps if found.behind(node))
+    complete = next((node for node in dumps if not found.behind(node)), None)
+    if any(found.absent[node] for node in dumps):
+        remarks.append("a document deleted on one node only comes back")
+    if complete is not None:  # which makes the others superfluous
+        why = f"it has the newest of every document; {lag}" if lag else "the copies have the same revisions"
+        one = _single(database, complete, judged, "; ".join([why, *remarks]))
+        return replace(one, clashes=found.clashes)
+    inspections = [judged[node] for node in dumps]
+    large = [problem.text for one in inspections if (problem := one.problem("too_large"))]
+    why = f"the newest revision of each document of {len(dumps)} copies: {lag}"
     return Selection(
         database=database,
         kind="union",
-        sources=tuple(_source(node, inspections[node]) for node in used),
-        expected=overlap.union - _server_made(database, list(inspections.values())),
-        bytes=overlap.bytes,
-        lacking=max(0, max(one.total_rows or 0 for one in inspections.values()) - overlap.union),
-        stubs=overlap.stubs,
+        sources=tuple(_source(node, judged[node]) for node in dumps),
+        expected=found.union - _server_made(database, inspections),
+        bytes=found.bytes,
+        lacking=max(0, max(one.total_rows or 0 for one in inspections) - found.union),
+        stubs=found.stubs,
         too_large=tuple(dict.fromkeys(large)),
-        note=note + remark,
+        note="; ".join([why, *remarks]),
+        clashes=found.clashes,
+        partitioned=all(any(r.kind == "partitioned" for r in one.remarks) for one in inspections),
     )
+
+
+def _lag(node: str, found: Overlap) -> str:
+    parts = [f"lacks {found.absent[node]}"] if found.absent[node] else []
+    parts += [f"has {found.older[node]} in an older revision"] if found.older[node] else []
+    return f"{node} {' and '.join(parts)}"

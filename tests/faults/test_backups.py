@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from runbook.events import ActStarted, CheckDone, StepEnded
+from runbook.events import CheckDone, StepEnded
 from tests.faults.person import Person
 from tests.faults.world import Scene
 
@@ -50,8 +50,8 @@ def test_a_missing_dump(scene: Scene) -> None:
 
 
 def test_a_cut_off_dump(scene: Scene) -> None:
-    """Refused when the backup is verified; overridden by a person, refused again before the first
-    document is written."""
+    """Refused when the backup is verified; overridden by a person, the other nodes' copies are offered
+    before the first document is written, with what can be lost by that."""
     scene.up("vm1", "vm2", "vm3").break_("cut-dump")
     before = on_production(scene)
     done = scene.run("short-restore")
@@ -60,12 +60,15 @@ def test_a_cut_off_dump(scene: Scene) -> None:
     assert "Run stopped. step verify_backup failed" in done.stderr
     assert on_production(scene) == before
 
-    person = Person(failed__verify_backup="override", text="I want to see it", failed__restore="stop")
+    person = Person(
+        failed__verify_backup="override", text="I want to see it", choice__restore="none", failed="stop"
+    )
     assert person.resumes(scene.state, scene.site()) == "stopped"
-    last = person.asked[-1]
-    assert (last.kind, last.step) == ("failed", "restore")
-    assert "cut off" in last.text and "othing" in last.text
-    assert not [event for event in scene.events(ActStarted) if event.step == "restore"]
+    last, failed = person.asked[-2:]
+    assert (last.kind, last.step) == ("choice", "restore")
+    assert "copy of node 10.0.1.10 is damaged" in last.text and "cut off" in last.text
+    assert "can be read; all of them are in the other copies" in last.text
+    assert failed.kind == "failed" and "Nothing was restored" in failed.text
     counts = scene.databases()
     assert counts.pop("_users") == 1, "its design document is the server's own"
     assert set(counts) >= {"openedx_1", "openedx_2", "openedx_3", "edxapp_files"}

@@ -1,11 +1,13 @@
 """Which copy is restored: equal ones, lagging ones, and those of nodes that never were one cluster."""
 
+import gzip
 import json
 
+import msgspec
 import pytest
 
 from runbook.couch.inspection import DumpDamaged
-from runbook.couch.selection import Question, choose, find
+from runbook.couch.selection import Question, Selection, choose, find
 from runbook.couch.survey import survey
 from runbook.errors import ActionFailed
 from tests.unit.couch import ADDRESSES, backup, doc, dump
@@ -71,11 +73,130 @@ def test_the_servers_own_design_document_is_not_counted(tmp_path):
     assert found.expected == 1 and restored(found) == [("org.couchdb.user:ana", "1-a")]
 
 
-def test_one_damaged_copy_is_enough_to_refuse(tmp_path):
-    paths = dumps(tmp_path, "openedx_1", DOCS, DOCS)
+def test_a_damaged_copy_is_left_out_only_by_a_person_who_was_told_what_is_lost(tmp_path):
+    newer = [*DOCS[:-2], doc("d6", "9-ff"), doc("d7", "8-aa"), doc("d8"), doc("d9")]
+    paths = dumps(tmp_path, "openedx_1", DOCS, newer, DOCS)
     paths[TWO].write_bytes(paths[TWO].read_bytes()[:-20])
-    with pytest.raises(DumpDamaged, match="Backup of openedx_1 is cut off after row 7; nothing restored"):
+    found = choose("openedx_1", paths)
+    assert isinstance(found, Question) and list(found.options) == [ONE]
+    assert restored(found.options[ONE]) == [(one["_id"], one["_rev"]) for one in DOCS]
+    assert f"the copy of node {TWO} is damaged" in found.text and "cut off after row 9" in found.text
+    assert "9 of the 10 rows it announces can be read; 2 of them are in no other copy" in found.text
+    assert "or newer than there: d6, d8. They are lost without it" in found.text
+
+
+def test_a_damaged_copy_that_holds_nothing_more(tmp_path):
+    paths = dumps(tmp_path, "openedx_1", DOCS, DOCS)
+    paths[ONE].write_bytes(paths[ONE].read_bytes()[:-20])
+    found = choose("openedx_1", paths)
+    assert isinstance(found, Question) and list(found.options) == [TWO]
+    assert "7 of the 8 rows it announces can be read; all of them are in the other copies" in found.text
+    assert "belongs to that node" in found.text  # openedx_1 is node 1's
+
+
+def test_a_damaged_copy_among_lagging_ones(tmp_path):
+    paths = dumps(tmp_path, "edxapp_files", DOCS[:6], DOCS, DOCS[1:])
+    paths[TWO].write_bytes(b'{"error":"unauthorized","reason":"x"}')
+    found = choose("edxapp_files", paths)
+    assert isinstance(found, Question) and list(found.options) == [f"{ONE}+{THREE}"]
+    assert found.options[f"{ONE}+{THREE}"].expected == 8 and "0 can be read" in found.text
+
+
+def test_all_copies_damaged(tmp_path):
+    paths = dumps(tmp_path, "openedx_1", DOCS, DOCS)
+    for path in paths.values():
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DumpDamaged, match="cut off after row 7; nothing restored") as caught:
         choose("openedx_1", paths)
+    assert f"The copy of node {TWO}: " in caught.value.what
+
+
+def test_a_dump_beside_its_compressed_self(tmp_path):
+    paths = dumps(tmp_path, "openedx_1", DOCS)
+    twin = paths[ONE].with_name("openedx_1.json.gz")
+    twin.write_bytes(gzip.compress(dump(DOCS)))
+    both = find(tmp_path / "b")["openedx_1"]
+    assert both == {ONE: paths[ONE], f"{ONE} (gz)": twin}
+    found = choose("openedx_1", both)
+    assert [one.path for one in found.sources] == [str(paths[ONE])] and "2 copies are equal" in found.note
+    paths[ONE].write_bytes(paths[ONE].read_bytes()[:-9])  # the compressed one is whole
+    found = choose("openedx_1", both)
+    assert isinstance(found, Question) and restored(found.options[f"{ONE} (gz)"])[-1] == ("d7", "8-aa")
+
+
+def test_other_layouts_of_the_same_rows_are_the_same_copy(tmp_path):
+    paths = dumps(tmp_path, "openedx_1", DOCS, DOCS)
+    paths[TWO].write_text(json.dumps(json.loads(paths[TWO].read_text()), separators=(",", ":")))
+    assert "the copies have the same revisions" in choose("openedx_1", paths).note
+
+
+def test_a_copy_that_has_only_begun_to_be_filled(tmp_path):
+    many = [doc(f"d{n:03}") for n in range(100)]
+    found = choose("edxapp_files", dumps(tmp_path, "edxapp_files", many[:10], many))
+    assert [one.node for one in found.sources] == [TWO] and f"{ONE} lacks 90" in found.note
+    assert "deleted on one node only comes back" in found.note
+
+
+def test_what_was_changed_on_two_nodes_at_once_is_told(tmp_path):
+    one, two = [doc("d0", "3-aa"), *DOCS[1:]], [doc("d0", "3-bb"), *DOCS[1:7]]
+    found = choose("edxapp_files", dumps(tmp_path, "edxapp_files", one, two))
+    assert found.kind == "union" and restored(found)[0] == ("d0", "3-bb") and found.clashes == 1
+    assert "1 documents were changed on two nodes at once" in found.note and "(d0)" in found.note
+
+
+def test_the_same_ids_made_apart_are_not_one_database(tmp_path):
+    """Files of the same names, uploaded to each of three clusters of one node."""
+    copies = [[doc(f"f{n}.png", f"1-{mark}{n}") for n in range(6)] for mark in "abc"]
+    found = choose("edxapp_files", dumps(tmp_path, "edxapp_files", *copies))
+    assert isinstance(found, Question) and set(found.options) == {ONE, TWO, THREE}
+
+
+def test_two_nodes_of_a_cluster_and_one_alone(tmp_path):
+    alone = [doc(f"e{n}") for n in range(5)]
+    copies = dumps(tmp_path, "edxapp_files", DOCS[:6], DOCS[1:], alone)
+    found = choose("edxapp_files", copies)
+    assert isinstance(found, Question) and set(found.options) == {f"{ONE}+{TWO}", THREE}
+    assert found.options[f"{ONE}+{TWO}"].expected == 8
+    own = choose("openedx_2", copies)
+    assert own.expected == 8 and f"it belongs to node {TWO}" in own.note
+
+
+def test_an_empty_copy_joins_nothing_that_is_apart(tmp_path):
+    alone = [doc(f"e{n}") for n in range(5)]
+    found = choose("edxapp_files", dumps(tmp_path, "edxapp_files", alone, [], DOCS))
+    assert isinstance(found, Question) and len(found.options) == 2
+
+
+def test_what_is_chosen_can_be_put_on_record_and_read_again(tmp_path):
+    found = choose("openedx_1", dumps(tmp_path, "openedx_1", DOCS[:6], DOCS[1:]))
+    again = msgspec.convert(json.loads(json.dumps(msgspec.to_builtins(found))), Selection)
+    assert again == found and restored(again) == restored(found)
+
+
+def test_ids_that_suggest_a_partitioned_database(tmp_path):
+    parts = [doc("_design/x", "1-d"), *(doc(f"p{n % 3}:d{n}") for n in range(9))]
+    found = survey(backup(tmp_path, {ONE: {"sensors": dump(parts), "openedx_1": dump(DOCS)}}))
+    assert found.selections["sensors"].partitioned and not found.selections["openedx_1"].partitioned
+    assert sum("partitioned database" in line for line in found.lines()[:2]) == 1
+
+
+def _attached(data):
+    return {"_attachments": {"f": {"content_type": "text/plain", "revpos": 1} | data}}
+
+
+def test_attachments_that_lie_beside_the_dump_lack_nothing(tmp_path):
+    stub, inline = _attached({"stub": True, "length": 3}), _attached({"data": "YWJj"})
+    paths = dumps(tmp_path, "edxapp_files", [doc("a"), doc("b", **stub), doc("c", **stub)])
+    folder = paths[ONE].parent / "beside"
+    folder.mkdir()
+    contents = folder / "edxapp_files.attached.json"
+    contents.write_bytes(dump([doc("b", **inline)]))
+    assert choose("edxapp_files", paths).stubs == 1
+    contents.write_bytes(dump([doc("b", **inline), doc("c", **inline)]))
+    assert choose("edxapp_files", paths).stubs == 0
+    contents.write_bytes(contents.read_bytes()[:-30])
+    with pytest.raises(DumpDamaged, match=r"edxapp_files\.attached is cut off after row 1"):
+        choose("edxapp_files", paths)
 
 
 def test_a_dump_that_changes_after_it_was_chosen(tmp_path):
