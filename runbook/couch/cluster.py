@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from runbook import units
 from runbook.couch.client import Client, RequestRefused
-from runbook.errors import ActionFailed, CouldNotLook, RunbookError, UseError
+from runbook.errors import ActionFailed, CouldNotLook, RunbookError
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -60,14 +59,6 @@ async def each(function: Callable[[A], Awaitable[T]], items: Iterable[A], limit:
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
-
-
-def seconds(text: str) -> float:
-    """A parameter such as ``90s`` or ``6h``. Raises UseError."""
-    try:
-        return units.parse_duration(text)
-    except ValueError as error:
-        raise UseError(f"{error}.") from None
 
 
 async def until(limit: float, look: Callable[[], Awaitable[list[str]]], pause: float = 0.5) -> list[str]:

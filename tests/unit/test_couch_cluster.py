@@ -9,7 +9,7 @@ from runbook.actions.couchdb import setup_cluster
 from runbook.actions.couchdb.setup_cluster import SetupCluster, SetupParams
 from runbook.couch import cluster
 from runbook.couch.cluster import Member
-from runbook.errors import ActionFailed, CouldNotLook, UseError
+from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Endpoint
 from runbook.lab.couchdb import Timing
 from tests.unit.couch import ADDRESSES, PASSWORD, client, clients, env, join, standins
@@ -165,11 +165,6 @@ async def test_databases_made_before_are_said(nodes):
         one.put("early")
     plan = await SetupCluster().plan(look(nodes), QUICK)
     assert plan.items[-1] == "keep the few copies of what is on vm1 already: early"
-
-
-async def test_a_limit_that_is_none(nodes):
-    with pytest.raises(UseError, match="not a duration"):
-        await SetupCluster().plan(look(nodes), SetupParams(within="soon"))
 
 
 async def test_at_addresses_the_nodes_names_are_their_own(nodes):

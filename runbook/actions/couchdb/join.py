@@ -14,7 +14,7 @@ from runbook.couch.lostnode import Evidence
 from runbook.couch.precheck import Refusal
 from runbook.couch.replacement import Scene
 from runbook.errors import ActionFailed
-from runbook.units import Duration
+from runbook.units import Duration, parse_duration
 
 #: seconds in which the others connect to the fresh node (46 were seen), and for it to come up
 _CONNECT, _UP = 180.0, 30.0
@@ -57,7 +57,6 @@ class Join:
         return Probe(satisfied=True, summary=f"{name} is in service; {joinwords.proven(now)}.")
 
     async def plan(self, look: Look, params: Any) -> Plan:
-        cluster.seconds(params.within)
         async with joinscene.seen(look, params.node) as at:
             found, name = at.found, at.machine.name
             evidence = await joinscene.evidence(look, at, params.former)
@@ -73,7 +72,7 @@ class Join:
         )
 
     async def act(self, context: Context, params: Any, plan: Plan) -> Outcome:
-        limit, voice = cluster.seconds(params.within), context.voice
+        limit, voice = parse_duration(params.within), context.voice
         async with joinscene.seen(context, plan.data["node"]) as at:
             found, name = at.found, at.machine.name
             evidence = await joinscene.evidence(context, at, params.former)

@@ -10,7 +10,7 @@ from runbook.couch import cluster, connect
 from runbook.couch.client import Client
 from runbook.couch.cluster import Member, until
 from runbook.errors import ActionFailed
-from runbook.units import Duration
+from runbook.units import Duration, parse_duration
 
 _NO_ANSWER = (
     "Look at the container's log there (docker logs couchdb): with the cookie `monster`, the default, "
@@ -57,7 +57,6 @@ class SetupCluster:
         return Probe(satisfied=True, summary=f"All {len(wanted)} nodes see each other, on every node.")
 
     async def plan(self, look: Look, params: Any) -> Plan:
-        cluster.seconds(params.within)
         async with connect.cluster(look) as clients:
             found = await cluster.members(clients)
             wanted = connect.names(look, found)
@@ -88,7 +87,7 @@ class SetupCluster:
 
     async def act(self, context: Context, params: Any, plan: Plan) -> Outcome:
         wanted: dict[str, str] = plan.data["names"]
-        limit, settings = cluster.seconds(params.within), context.site.couchdb
+        limit, settings = parse_duration(params.within), context.site.couchdb
         password = await context.secrets.get(settings.password)
         login = {"username": settings.user, "password": password.reveal(), "port": settings.port}
         async with connect.cluster(context) as clients:
