@@ -48,10 +48,7 @@ def describe(one: Selection) -> str:
     if one.lacking:
         text += f"; the dump announces {one.lacking} rows more than it holds"
     if one.partitioned:
-        text += (
-            "; its ids suggest that it was a partitioned database, which the dump cannot tell: ask whoever set "
-            "it up"
-        )
+        text += "; its ids suggest a partitioned database, which the dump cannot tell: ask who set it up"
     if one.stubs:
         text += f"; {one.stubs} cannot be restored: the contents of their attachments are not in the backup"
     return text
