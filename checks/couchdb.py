@@ -11,8 +11,8 @@ from tabulate import tabulate
 from runbook import units
 from runbook.check import Finding, check
 from runbook.context import Look
-from runbook.couch import aftercheck, cluster, connect, copies, joinscene, precheck, settings
-from runbook.couch.recovery import copies_wanted, database_names
+from runbook.couch import aftercheck, cluster, connect, copies, joinscene, precheck, settings, targets
+from runbook.couch.recovery import database_names, placing
 from runbook.errors import CouldNotLook, Unreachable
 from runbook.events import Verdict
 
@@ -117,8 +117,10 @@ async def cluster_formed(look: Look) -> Finding:
 async def copies_placed(look: Look) -> Finding:
     wanted = database_names(look)
     async with connect.cluster(look) as clients:
-        problems = await copies.lacking(clients, wanted, copies_wanted(look))
-    expected = f"{len(wanted)} databases, each range on {copies_wanted(look)} nodes"
+        one = clients[cluster.veteran(await cluster.members(clients))]
+        nodes, n = await placing(look, one)
+        problems = await targets.lacking(one, wanted, nodes, n)
+    expected = f"{len(wanted)} databases, each range on {n} nodes"
     return _finding(look, problems, expected, expected, _list(wanted))
 
 

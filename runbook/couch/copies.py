@@ -194,22 +194,6 @@ def misplaced(found: Iterable[Copy], nodes: Iterable[str], n: int) -> list[str]:
     return problems
 
 
-async def lacking(clients: Mapping[str, Client], databases: Iterable[str], n: int) -> list[str]:
-    """Of these databases, those that do not exist or have fewer than ``n`` copies of a range on the
-    nodes of ``clients``, in words. Raises CouldNotLook."""
-    names, found = list(databases), await members(clients)
-    there = set(await clients[veteran(found)].aneed("_all_dbs"))
-    seen = await look(clients, [name for name in names if name in there], found=found)
-    nodes, problems = {one.name for one in found.values() if not one.problem}, []
-    for name in names:
-        if name not in there:
-            problems.append(f"{name} does not exist.")
-        elif few := misplaced(seen[name], nodes, n):
-            more = f" (and {len(few) - 1} more ranges)" if len(few) > 1 else ""
-            problems.append(f"{name}: {few[0]}{more}.")
-    return problems
-
-
 def unequal(found: Iterable[Copy]) -> list[str]:
     """Copies that hold less than their sisters, in words."""
     problems = []

@@ -204,20 +204,6 @@ async def test_copies_of_a_node_that_is_down_are_told_as_that(network):
     assert len(copies.misplaced(found, {node.name for node in nodes}, 3)) == 2
 
 
-async def test_databases_without_all_their_copies(network):
-    nodes, clients = formed(network, STEADY)
-    fill(clients["vm2"], {"few": 1}, n=2)
-    before = sum(node.requests for node in nodes)
-    assert await copies.lacking(clients, [*SIZES, "few", "none"], 3) == [
-        "few: 00000000-7fffffff: 2 of 3 copies (and 1 more ranges).",
-        "none does not exist.",
-    ]
-    assert sum(node.requests for node in nodes) - before < 60
-    nodes[2].kill()
-    (found,) = await copies.lacking(clients, ["openedx_1"], 3)
-    assert "openedx_1: 00000000-7fffffff: 2 of 3 copies, none to be seen on couchdb@10.0.1.12" in found
-
-
 async def test_looking_can_be_cancelled():
     network = Network()
     node = StandIn(network, ADDRESSES[0], replication_delay=0)
