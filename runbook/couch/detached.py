@@ -51,16 +51,16 @@ class Heard:
                 case worker.Trouble() as one:
                     self.problem = f"{one.what} {one.next}".strip()
 
-    def all(self) -> list[Result]:
-        return [
-            replace(result, refused=tuple(self.refused.get(name, ())))
+    def all(self) -> dict[str, Result]:
+        return {
+            name: replace(result, refused=tuple(self.refused.get(name, ())))
             for name, result in self.results.items()
-        ]
+        }
 
 
-async def restore(context: Context, machine: str, chosen: Sequence[Selection]) -> list[Result]:
-    """Restore ``chosen`` by a worker on that machine. What it reports is for the caller to compare
-    with the databases. Raises ActionFailed, HostError, OutcomeUnknown."""
+async def restore(context: Context, machine: str, chosen: Sequence[Selection]) -> dict[str, Result]:
+    """Restore ``chosen`` by a worker on that machine: database -> result. What it reports is for the
+    caller to compare with the databases. Raises ActionFailed, HostError, OutcomeUnknown."""
     host = await context.hosts.open(machine)
     program, folder = await ship.bring(host)
     paths = await ways.there(context, host, chosen) or await _upload(context, host, chosen)
@@ -117,21 +117,20 @@ def _uploads(context: Context) -> str:
 
 
 async def _upload(context: Context, host: Host, chosen: Sequence[Selection]) -> dict[str, str]:
-    """Bring the dumps there, each compared by SHA-256; what is there already is not sent again."""
-    paths, total = {}, sum(source.size for one in chosen for source in one.sources)
+    """Bring the dumps and what lies beside them there, each compared by SHA-256; what is there already
+    is not sent again. Local path -> path there."""
+    local = ways.files(chosen)
+    total, before, paths = sum(path.stat().st_size for path in local), 0, {}
     await _room(host, total)
-    before = 0
-    for one in chosen:
-        for source in one.sources:
-            local = Path(source.path)
-            remote = posixpath.join(_uploads(context), local.parent.name, local.name)
+    for path in local:
+        remote = posixpath.join(_uploads(context), ways.below(path))
 
-            def tick(done: int, size: int, before: int = before) -> None:
-                context.voice.progress(f"dumps to {host.name}", before + done, total, "bytes")
+        def tick(done: int, size: int, before: int = before) -> None:
+            context.voice.progress(f"dumps to {host.name}", before + done, total, "bytes")
 
-            await host.put_file(local, remote, tick=tick)
-            paths[source.path] = remote
-            before += source.size
+        await host.put_file(path, remote, tick=tick)
+        paths[str(path)] = remote
+        before += path.stat().st_size
     return paths
 
 

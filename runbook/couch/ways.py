@@ -15,18 +15,16 @@ from pathlib import Path
 import msgspec
 
 from runbook import units
-from runbook.context import Look
-from runbook.couch import connect, ship
+from runbook.backup import layout
+from runbook.context import Context, Look
+from runbook.couch import beside, connect, estimate, ship
+from runbook.couch.estimate import Rate
 from runbook.couch.selection import Selection
 from runbook.errors import ActionFailed, RunbookError
 from runbook.events import Option
 from runbook.hosts.base import Host, Machine
 
 HERE = "here"
-#: what three nodes of a cluster take from one client (100,000 documents of 1 KB in 21 s: recorded
-#: from a real cluster on two cores); large documents are limited by bytes
-DOCUMENTS_PER_SECOND = 4800.0
-BYTES_PER_SECOND = 20_000_000.0
 #: sent to a machine to learn what the line takes; repeated with the larger one on a quick line
 SAMPLES = (1 << 20, 8 << 20)
 QUICK = 0.5
@@ -34,12 +32,12 @@ SAMPLE_LIMIT = 60.0
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """``upload``: bytes that have to be brought there first; ``seconds``: estimated, upload included,
-    None where it could not be estimated; ``lacks``: why this way is not open."""
+    """``upload``: bytes that have to be brought there first; ``seconds``: at best and at worst, upload
+    included, None where it could not be estimated; ``lacks``: why this way is not open."""
 
     name: str  #: HERE, or a machine's name
     upload: int = 0
-    seconds: float | None = None
+    seconds: tuple[float, float] | None = None
     lacks: str = ""
 
     @property
@@ -50,39 +48,70 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     def words(self) -> str:
         if self.lacks:
             return f"not possible: {self.lacks}"
-        time = "its time is not known" if self.seconds is None else f"about {units.duration(self.seconds)}"
+        time = "its time is not known"
+        if self.seconds is not None:
+            least, most = self.seconds
+            time = f"about {units.duration(least)} to {units.duration(max(most, least + 1))}"
         if self.name == HERE:
             return f"{time}; every document goes over this PC's line, which must stay up"
         sent = f"after sending {units.size(self.upload)} there" if self.upload else "the dumps are there"
         return f"{time}; {sent}; this PC may be closed meanwhile"
 
 
-async def ways(look: Look, chosen: Sequence[Selection]) -> list[Way]:
+async def ways(look: Look, chosen: Sequence[Selection], measured: Rate | None = None) -> list[Way]:
     """From this PC; on the first machine with a CouchDB; on the backup VM when it can be reached."""
-    nodes = [machine for machine in connect.machines(look) if not look.site.couchdb.urls]
-    if not nodes:
+    if look.site.couchdb.urls:
         return [Way(name=HERE)]  # addresses named by hand: no machines are known
     documents, size = sum(one.expected for one in chosen), sum(one.bytes for one in chosen)
-    work = max(documents / DOCUMENTS_PER_SECOND, size / BYTES_PER_SECOND)
-    others = [*nodes[:1], *(m for m in look.hosts.machines() if m.role == "backup")]
+    work = estimate.seconds(documents, size, measured)
+    backup = (machine for machine in look.hosts.machines() if machine.role == "backup")
+    others = [*connect.machines(look)[:1], *backup]
     found = await asyncio.gather(*(_beside(look, machine, chosen, work) for machine in others))
     speed = next((rate for _, rate in found if rate), None)
-    here = Way(name=HERE, seconds=max(work, size / speed) if speed else None)
+    line = size / speed if speed else 0.0
+    here = Way(name=HERE, seconds=(max(work[0], line), max(work[1], line)) if speed else None)
     return [here, *(way for way, _ in found)]
 
 
+async def asked(context: Context, chosen: Sequence[Selection], measured: Rate | None = None) -> str:
+    """The name of the way that the person wants; where only one is open, that one, and why on record.
+    Unattended it is this PC: a run that nobody watches is no reason to leave a job behind."""
+    found = await ways(context, chosen, measured)
+    lacking = [f"on {way.name}: {way.words()}" for way in found if way.lacks]
+    if lacking:
+        context.voice.note("; ".join(lacking), kind="ways")
+    usable = [way for way in found if not way.lacks]
+    if len(usable) == 1:
+        return usable[0].name
+    return await context.voice.ask(
+        "choice",
+        "Where shall the restore work?",
+        tuple(way.option for way in usable),
+        default=HERE,
+        unattended=True,
+    )
+
+
 async def _beside(
-    look: Look, machine: Machine, chosen: Sequence[Selection], work: float
+    look: Look, machine: Machine, chosen: Sequence[Selection], work: tuple[float, float]
 ) -> tuple[Way, float | None]:
     """The way over that machine, and the bytes a second that the line to it takes."""
     try:
         host = await look.hosts.open(machine.name)
         await ship.python(host)
         speed = await line_speed(host)
-        size = 0 if await there(look, host, chosen) else sum(s.size for one in chosen for s in one.sources)
+        size = 0 if await there(look, host, chosen) else sum(path.stat().st_size for path in files(chosen))
     except RunbookError as error:
         return Way(name=machine.name, lacks=error.what), None
-    return Way(name=machine.name, upload=size, seconds=size / speed + work), speed
+    sent = size / speed
+    return Way(name=machine.name, upload=size, seconds=(sent + work[0], sent + work[1])), speed
+
+
+def files(chosen: Sequence[Selection]) -> list[Path]:
+    """The chosen dumps on this PC, and what lies beside them."""
+    dumps = [Path(source.path) for one in chosen for source in one.sources]
+    more = [path for dump in dumps for path in (beside.meta_path(dump), beside.attached_path(dump))]
+    return list(dict.fromkeys([*dumps, *(path for path in more if path.is_file())]))
 
 
 async def line_speed(host: Host) -> float:
@@ -103,23 +132,28 @@ async def line_speed(host: Host) -> float:
 
 
 async def there(look: Look, host: Host, chosen: Sequence[Selection]) -> dict[str, str]:
-    """Local path -> path of the same dump on the backup VM; empty unless all are there in the same
+    """Local path -> path of the same file on the backup VM; empty unless all are there in the same
     size. That they are the same is for the worker to prove."""
     if host.machine.role != "backup":
         return {}
-    local = [Path(source.path) for one in chosen for source in one.sources]
-    for tier in ("daily", "weekly", "monthly"):
-        names = {str(path): f"{look.site.backup.remote}/{tier}/{_below(path)}" for path in local}
+    local = files(chosen)
+    for tier in layout.TIERS:
+        names = {str(path): f"{look.site.backup.remote.rstrip('/')}/{tier}/{below(path)}" for path in local}
         done = await host.run(["wc", "-c", "--", *names.values()], timeout=60)
-        sizes = {line.split(maxsplit=1)[-1]: line.split()[0] for line in _lines(done.stdout) if line.strip()}
+        sizes = {
+            name: size for line in _lines(done.stdout) for size, _, name in [line.strip().partition(" ")]
+        }
         if all(sizes.get(names[str(path)]) == str(path.stat().st_size) for path in local):
             return names
     return {}
 
 
-def _below(path: Path) -> str:
-    """``20261101/node-10.0.1.10/openedx_1.json`` of a dump's path."""
-    return "/".join(path.parts[-3:])
+def below(path: Path) -> str:
+    """``20261101/node-10.0.1.10/openedx_1.json`` of a file's path."""
+    node = next(
+        (at for at, part in enumerate(path.parts) if part.startswith(layout.NODE)), len(path.parts) - 1
+    )
+    return "/".join(path.parts[max(0, node - 1) :])
 
 
 def _lines(data: bytes) -> list[str]:

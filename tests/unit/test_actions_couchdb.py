@@ -29,7 +29,7 @@ ALL = RestoreParams()
 def hosts(nodes):
     made = []
     for number, node in enumerate(nodes, start=1):
-        host = ScriptedHost(f"vm{number}")
+        host = ScriptedHost(f"vm{number}").on("python3", 127)  # no Python: the restore works from here
         host.forwards["127.0.0.1", 5984] = Endpoint("127.0.0.1", node.port or 1)
         host.open_ports = {(address, port) for address in ADDRESSES for port in (4369, 9100)}
         made.append(host)

@@ -14,11 +14,11 @@ from runbook import units
 from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.actions.couchdb.create import COPIES, POOR
 from runbook.context import Context, Look
-from runbook.couch import cluster, connect, copies, estimate, recovery, shapes, targets
+from runbook.couch import cluster, connect, copies, detached, estimate, recovery, shapes, targets, ways
 from runbook.couch.checkpoint import Checkpoint
 from runbook.couch.client import Client
 from runbook.couch.compare import Comparison
-from runbook.couch.recovery import answered, contents, failure, first, restore_one
+from runbook.couch.recovery import answered, contents, failure, first, proven, restore_one
 from runbook.couch.restore import Result
 from runbook.couch.selection import Selection
 from runbook.couch.shapes import Shape
@@ -123,6 +123,7 @@ class Restore:
                 raise ActionFailed("max_document_size changed since the plan. Nothing was restored.")
             # every target is looked at, and made, before the first document is written anywhere
             chosen = await _directed(context, first(clients), chosen, prepared.beside, begun)
+            way = await ways.asked(context, chosen, begun.measured)
             await _made(context, first(clients), chosen, prepared)
             for one in chosen:
                 identity = await asyncio.to_thread(
@@ -130,7 +131,7 @@ class Restore:
                 )
                 sources = tuple(source.node for source in one.sources)
                 begun.begin(one.database, identity, sources, one.into, params.databases)
-            done = [await restore_one(context, clients, one) for one in chosen]
+            done = await _done(context, clients, chosen, way)
             await _note_copies(context, clients, [one.target for one in chosen])
         if failed := [pair for pair in done if not _well(*pair)]:
             raise ActionFailed(
@@ -148,6 +149,18 @@ class Restore:
 
 async def _surveyed(look: Look, params: RestoreParams, limit: int = 0) -> Survey:
     return await recovery.surveyed(look, limit, backup=params.backup, only=params.databases)
+
+
+async def _done(
+    context: Context, clients: dict[str, Client], chosen: Sequence[Selection], way: str
+) -> list[tuple[Result, Comparison]]:
+    """Each database, written from here or by a worker beside the data, and compared from here."""
+    if way == ways.HERE:
+        return [await restore_one(context, clients, one) for one in chosen]
+    results = await detached.restore(context, way, chosen)
+    return [
+        (results[one.database], await proven(context, clients, one, results[one.database])) for one in chosen
+    ]
 
 
 def _outputs(backup: str, compared: Sequence[Comparison]) -> dict[str, Any]:
