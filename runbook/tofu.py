@@ -17,6 +17,7 @@ from runbook import tofuplan
 from runbook.context import Look
 from runbook.errors import ActionFailed, CouldNotLook, RunbookError
 from runbook.hosts.base import Completed, Host
+from runbook.troubles import CLOUD, explain
 
 #: what every call gets besides; nothing of it is secret
 QUIET = {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
@@ -205,7 +206,12 @@ def failed(what: str, done: Completed, changed: str) -> RunbookError:
         return ActionFailed(
             "The state changed since you approved; a new plan is needed.", next="Run the step again."
         )
-    return ActionFailed(f"OpenTofu {what} failed: {text}\n{changed}")
+    trouble = explain(text, CLOUD)
+    means = f"{trouble.what} It said: " if trouble else ""
+    return ActionFailed(
+        f"OpenTofu {what} failed. {means}{text}\n{changed}",
+        next=trouble.next if trouble else "Correct what it names; then run the step again: it plans anew.",
+    )
 
 
 def _for(operation: str) -> str:

@@ -24,12 +24,19 @@ def line(event: dict[str, Any]) -> str:
     text = str(event.get("@message") or event.get("type") or event)
     diagnostic = event.get("diagnostic")
     if isinstance(diagnostic, dict):
-        where = diagnostic.get("range")
-        if isinstance(where, dict) and isinstance(where.get("start"), dict):
-            text += f" ({where.get('filename')}:{where['start'].get('line')})"
+        if where := place(diagnostic):
+            text += f" ({where})"
         if diagnostic.get("detail"):
             text += f"\n{diagnostic['detail']}"
     return text
+
+
+def place(diagnostic: dict[str, Any]) -> str:
+    """Where in the files a diagnostic points to: ``main.tf:19``; empty when it does not."""
+    where = diagnostic.get("range")
+    if isinstance(where, dict) and isinstance(where.get("start"), dict):
+        return f"{where.get('filename')}:{where['start'].get('line')}"
+    return ""
 
 
 def parse(raw: bytes | str) -> dict[str, Any] | None:

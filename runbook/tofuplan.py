@@ -160,16 +160,30 @@ def events(raw: bytes) -> list[dict[str, Any]]:
 
 
 def problems(raw: bytes) -> str:
-    """The errors of an event stream, or its last lines where it is plain text."""
-    found = [
-        tofujob.line(event)
-        for event in events(raw)
-        if event.get("@level") == "error" or (event.get("diagnostic") or {}).get("severity") == "error"
-    ]
+    """The errors of an event stream, each with the resources that met it (``a, b: why``), or its last
+    lines where it is plain text."""
+    seen = events(raw)
+    # a diagnostic says more than the line that told of it first
+    found = _reasons(seen) or {tofujob.line(event): [] for event in seen if event.get("@level") == "error"}
     if found:
-        return "\n".join(dict.fromkeys(found))
+        return "\n".join(f"{', '.join(where)}: {why}" if where else why for why, where in found.items())
     lines = [line for line in raw.decode(errors="replace").splitlines() if line.strip(" │╷╵")]
     return "\n".join(line for line in lines[-12:] if tofujob.parse(line) is None)
+
+
+def _reasons(seen: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+    """What the provider said (summary and detail), and which resources it said that of."""
+    found: dict[str, list[str]] = {}
+    for event in seen:
+        said = event.get("diagnostic")
+        if isinstance(said, dict) and said.get("severity") == "error":
+            why = ": ".join(str(said[key]).strip() for key in ("summary", "detail") if said.get(key))
+            if place := tofujob.place(said):
+                why += f" ({place})"
+            where = found.setdefault(why, [])
+            if said.get("address"):
+                where.append(str(said["address"]))
+    return found
 
 
 def progress(seen: Iterable[dict[str, Any]]) -> tuple[int, str]:

@@ -107,6 +107,50 @@ SERVICES: _Table = (
     ),
 )
 
+#: said by a cloud's provider in OpenTofu
+CLOUD: _Table = (
+    (
+        r"(?i)\bunauthorized\b|token you provided is invalid|invalid (?:api )?token|AuthFailure|"
+        r"InvalidClientTokenId|ExpiredToken|status(?: code)?:? 401",
+        "The provider refuses the token.",
+        "Set a valid token with the right to write (tofu.secrets in runbook.toml says where it is taken from,"
+        " else the environment), then run the step again.",
+    ),
+    (
+        r"(?i)\bforbidden\b|insufficient permissions|token only allows|AccessDenied|status(?: code)?:? 403",
+        "The provider does not let this token do that.",
+        "Use a token of the right project with the right to write, then run the step again.",
+    ),
+    (
+        r"(?i)rate[_ ]?limit|too many requests|RequestLimitExceeded|status(?: code)?:? 429",
+        "The provider takes no more requests for now.",
+        "Wait some minutes, then run the step again: it makes only what is missing.",
+    ),
+    (
+        r"(?i)resource_limit_exceeded|\w*limit (?:is )?(?:reached|exceeded)|LimitExceeded|\bquota\b",
+        "The account's limit is reached.",
+        "Ask the provider for a higher limit, or delete in its console what is not needed any more; then run"
+        " the step again: it makes only what is missing.",
+    ),
+    (
+        r"(?i)resource_unavailable|error during placement|InsufficientInstanceCapacity|sold out|out of stock",
+        "The provider has none left of what was asked for.",
+        "Wait and run the step again, or set another server type or location in OpenTofu's variables"
+        " (tofu.variables in runbook.toml); it makes only what is missing.",
+    ),
+    (
+        r"(?i)uniqueness_error|name is already used|already exists|AlreadyExists",
+        "The provider has something of that name already, which OpenTofu's state does not know.",
+        "Look at it in the provider's console: if it is this platform's, tell OpenTofu with tofu import; else"
+        " delete or rename it. Then run the step again.",
+    ),
+    (
+        r"(?i)no such host|dial tcp|i/o timeout|TLS handshake timeout|connection refused|network is unreach",
+        "The provider, or the registry it comes from, cannot be reached from this PC.",
+        "Check this PC's network, DNS and proxy settings; then run the step again.",
+    ),
+)
+
 
 def explain(text: str, table: _Table = TOOLS) -> Trouble | None:
     """The first entry of the table that ``text`` matches."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from runbook import tofu, tofujob, tofuplan
+from runbook import tofu, tofuend, tofujob, tofuplan
 from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
 from runbook.errors import ActionFailed, CouldNotLook, RunbookError, Unreachable
@@ -87,7 +87,7 @@ class Apply:
             data={
                 "digest": planned.digest,
                 "changes": len(planned.changes),
-                "resources": sum(change.kind != "output" for change in planned.changes),
+                "planned": {one.address: one.kind for one in planned.changes if one.kind != "output"},
             },
         )
 
@@ -227,7 +227,7 @@ async def _apply(context: Context, shop: Workshop, plan: Plan) -> None:
     # the file's own hash too: a job found under this name is this very apply and no earlier one
     content = hashlib.sha256(await asyncio.to_thread(file.read_bytes)).hexdigest()
     events = file.with_name(f"{content[:12]}.events")
-    watching = asyncio.create_task(_watch(context, events, plan.data["resources"]))
+    watching = asyncio.create_task(_watch(context, events, len(plan.data["planned"])))
     try:
         done = await context.voice.job(
             [sys.executable, "-I", tofujob.PATH, str(events), shop.program.path, "apply", "-input=false",
@@ -250,7 +250,8 @@ async def _apply(context: Context, shop: Workshop, plan: Plan) -> None:
     said = b"" if done.ok else await asyncio.to_thread(_content, events)
     tofu.forget_plans(context.run_dir)
     if not done.ok:
-        raise _apply_failed(Completed(done.exit_status, said or done.stdout, b""))
+        ended = Completed(done.exit_status, said or done.stdout, b"")
+        raise await tofuend.apply_failed(shop, ended, plan.data["planned"])
 
 
 async def _watch(context: Context, events: Path, total: int) -> None:
@@ -289,18 +290,6 @@ def _content(file: Path) -> bytes:
         return file.read_bytes()
     except FileNotFoundError:
         return b""
-
-
-def _apply_failed(done: Completed) -> RunbookError:
-    through = sum(one.get("type") == "apply_complete" for one in tofuplan.events(done.stdout))
-    if done.exit_status is not None and (done.exit_status < 0 or done.exit_status > 128):
-        return ActionFailed(
-            f"OpenTofu was killed (status {done.exit_status}): a machine may exist that its state does not "
-            "know, or be half made.",
-            next="Compare the cloud's list of machines with `tofu state list`; then run the step again.",
-        )
-    changed = f"{through} resources were done and stay; what failed is marked tainted and made anew."
-    return tofu.failed("apply", done, changed if through else "It tells of nothing that was finished.")
 
 
 def _changes(look: Look) -> str:

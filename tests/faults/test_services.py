@@ -11,6 +11,7 @@ import pexpect
 import pytest
 
 from runbook.events import ActStarted, Asked, AttemptStarted, StepEnded
+from runbook.lab.samplesite import SECRETS
 from tests.faults.world import WRONG_PASSWORD, Scene
 from tests.lab.runs import command
 
@@ -170,6 +171,9 @@ def test_a_cloud_that_has_no_more_servers(scene: Scene) -> None:
     code, told = deploy(scene)
     assert code == 1
     assert "server type unavailable in this location (resource_unavailable)" in told
+    assert "The provider has none left of what was asked for." in told
+    assert "Done, and stays: nothing." in told and "terraform_data.production[2]" in told
+    assert "set another server type or location in OpenTofu's variables" in told
     assert exists(scene) == {"backup"}
     scene.mend()
     again = scene.runbook("resume", "--yes")
@@ -177,6 +181,26 @@ def test_a_cloud_that_has_no_more_servers(scene: Scene) -> None:
     assert exists(scene) == {"vm1", "vm2", "vm3", "backup"}
     outputs = json.loads(tofu_state(scene))["outputs"]
     assert len(outputs["production_ips"]["value"]) == 3
+
+
+def test_a_cloud_that_refuses_the_token_and_prints_it(scene: Scene) -> None:
+    """Its reason is told, without the token; so is what was made before. (That it is nowhere is looked
+    at after each of these tests.)"""
+    scene.up()
+    cloud = scene.layout.infrastructure / "server"
+    kept = cloud.read_text()
+    cloud.write_text(
+        '#!/bin/sh\n[ "$2" = vm2 ] || exec sh ./server.kept "$@"\n'
+        'echo "unauthorized: the token $TF_VAR_hcloud_token is invalid" >&2; exit 1\n'
+    )
+    (cloud.parent / "server.kept").write_text(kept)
+    code, told = deploy(scene)
+    assert code == 1
+    assert "The provider refuses the token." in told and "the token [secret HCLOUD_TOKEN in" in told
+    assert SECRETS["HCLOUD_TOKEN"] not in told
+    assert "stays: create terraform_data.production[0], create terraform_data.production[2]." in told
+    assert "Set a valid token" in told
+    assert exists(scene) == {"vm1", "vm3", "backup"}
 
 
 # ── the DNS, on a terminal ─────────────────────────────────────────────────────────────────

@@ -184,7 +184,11 @@ async def test_the_digest_covers_the_changes_and_not_the_files_bytes(world: Worl
 async def test_a_failing_machine_is_named_and_a_new_plan_goes_on(world: World) -> None:
     with pytest.raises(ActionFailed) as caught:
         await world.apply(broken="vm2")
-    assert "terraform_data.production[1]" in caught.value.what or "vm2" in caught.value.what
+    what = caught.value.what
+    assert "terraform_data.production[1]: local-exec provisioner error: Error running command" in what
+    assert "Done, and stays: create terraform_data.backup, create terraform_data.production[0]," in what
+    assert "Half done, and made anew by the next apply: create terraform_data.production[1]." in what
+    assert "Not done: nothing." in what and "run the step again" in caught.value.next
     assert not list((world.run_dir / "tofu").iterdir())
     plan = await world.plan()
     assert any("production[1]" in item for item in plan.items)

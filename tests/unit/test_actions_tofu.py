@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook import tofu, tofujob, tofuplan
+from runbook import tofu, tofuend, tofujob, tofuplan
 from runbook.actions.tofu import Apply, ApplyParams, Following, _watch
 from runbook.errors import ActionFailed, CouldNotLook
+from runbook.hosts.base import Completed
 from runbook.site import Tofu
 from tests.unit.doubles import machine, make_context, make_look, make_site
 from tests.unit.here import Here
@@ -142,8 +143,80 @@ def test_events_are_rendered_by_their_message() -> None:
         b'{"@level":"info","@message":"a"}\nplain\n'
         + json.dumps({"@level": "error", "@message": "Error: no", "diagnostic": diagnostic}).encode()
     )
-    assert tofuplan.problems(stream) == "Error: no (main.tf:3)\nwhy"
+    assert tofuplan.problems(stream) == "no: why (main.tf:3)"
     assert tofuplan.problems(b"only\ntext\n") == "only\ntext"
+
+
+def errors(*said: tuple[str, str, str]) -> bytes:
+    """Diagnostics of these (address, summary, detail), as an apply tells of them."""
+    return b"\n".join(
+        msgspec.json.encode(
+            {
+                "@level": "error",
+                "@message": f"Error: {summary}",
+                "type": "diagnostic",
+                "diagnostic": {"severity": "error", "summary": summary, "detail": detail, "address": address},
+            }
+        )
+        for address, summary, detail in said
+    )
+
+
+def test_a_reason_is_told_once_with_all_that_met_it() -> None:
+    stream = errors(("s.a", "no", "why"), ("s.b", "no", "why"), ("s.c", "other", ""), ("", "general", ""))
+    assert tofuplan.problems(stream) == "s.a, s.b: no: why\ns.c: other\ngeneral"
+
+
+@pytest.mark.parametrize(
+    ("summary", "detail", "means", "then"),
+    [
+        (
+            "the server limit has been reached", "limit exceeded (resource_limit_exceeded)",
+            "account's limit", "higher limit",
+        ),
+        ("Error creating server", "project server quota exhausted", "account's limit", "higher limit"),
+        ("unauthorized", "the token you provided is invalid", "refuses the token", "tofu.secrets"),
+        ("error during placement", "resource_unavailable", "none left", "another server type or location"),
+        ("rate limit exceeded", "slow down", "no more requests", "Wait"),
+        ("server name is already used", "uniqueness_error", "of that name already", "tofu import"),
+        ("Get https://api", "dial tcp: lookup api: no such host", "cannot be reached", "network"),
+        ("Reference to undeclared input variable", "x", "", "Correct what it names; then run the step again"),
+    ],
+)  # fmt: skip
+def test_why_a_cloud_refuses_is_told_and_what_to_do(summary: str, detail: str, means: str, then: str) -> None:
+    done = Completed(1, errors(("hcloud_server.production[1]", summary, detail)), b"")
+    error = tofu.failed("apply", done, "Done, and stays: nothing.")
+    assert f"hcloud_server.production[1]: {summary}: {detail}" in error.what
+    assert means in error.what and error.what.endswith("\nDone, and stays: nothing.")
+    assert then in error.next
+
+
+def ended(kind: str, address: str) -> dict[str, Any]:
+    return {"type": kind, "hook": {"resource": {"addr": address}, "action": "create"}}
+
+
+def test_what_was_made_and_what_was_not() -> None:
+    planned = {"s.a": "create", "s.b": "create", "s.c": "replace", "s.d": "update", "s.e": "create"}
+    seen = [ended("apply_complete", "s.a"), *(ended("apply_errored", one) for one in ("s.b", "s.c", "s.d"))]
+    told = tofuend.outcome(seen, planned, {"s.a", "s.c", "s.d"})
+    assert told == (
+        "Done, and stays: create s.a. Half done, and made anew by the next apply: replace s.c."
+        " Not done: create s.b, update s.d, create s.e."
+    )
+    blind = tofuend.outcome(seen, planned, None)
+    assert "Not done: create s.b, replace s.c" in blind and "state could not be read" in blind
+    many = tofuend.outcome([], {f"s.{n}": "create" for n in range(40)}, set())
+    assert many.startswith("Done, and stays: nothing.") and "and 28 more" in many
+
+
+@given(
+    st.recursive(
+        st.none() | st.text(max_size=5), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_no_event_stops_it(value: Any) -> None:
+    events = [{"type": value, "hook": value}, {"type": "apply_complete", "hook": {"resource": value}}]
+    assert "Not done: create s.a" in tofuend.outcome(events, {"s.a": "create"}, None)
 
 
 @given(st.binary(max_size=100))
