@@ -2,7 +2,8 @@
 
 from runbook.actions.couchdb.compare import Compare
 from runbook.actions.couchdb.create import Create
+from runbook.actions.couchdb.join import Join
 from runbook.actions.couchdb.restore import Restore
 from runbook.actions.couchdb.setup_cluster import SetupCluster
 
-__all__ = ["Compare", "Create", "Restore", "SetupCluster"]
+__all__ = ["Compare", "Create", "Join", "Restore", "SetupCluster"]
