@@ -149,20 +149,24 @@ async def setup_state(client: Client) -> str:
     return str((await client.aneed("_cluster_setup")).get("state"))
 
 
+#: what the server says, with status 400, when a step of the set-up was done before
+_BEFORE = {
+    "enable_cluster": "Cluster is already enabled",
+    "finish_cluster": "Cluster is already finished",
+}
+
+
 async def setup(client: Client, action: str, **fields: Any) -> None:
     """One step of the set-up; that it was done before is success. Raises ActionFailed."""
     reply = await client.apost("_cluster_setup", body={"action": action, **fields}, timeout=90.0)
-    reason = str(reply.body.get("reason")) if isinstance(reply.body, dict) else ""
-    before = (action == "add_node" and reply.status == 409) or reason == f"Cluster is already {_DONE[action]}"
-    if not reply.ok and not before:
+    reason = reply.body.get("reason") if isinstance(reply.body, dict) else None
+    if reply.ok or (action == "add_node" and reply.status == 409):
+        return
+    if reason is None or reason != _BEFORE.get(action):
         raise ActionFailed(
             f"CouchDB on {client.node} refused {action} {fields.get('host', '')}: {reply.error}.",
             next="Check from that VM that the other one's port 5984 answers, and 4369 and 9100 are open.",
         )
-
-
-#: what the server says when a step of the set-up was done before
-_DONE = {"enable_cluster": "enabled", "finish_cluster": "finished", "add_node": "added"}
 
 
 async def finish(client: Client) -> list[str]:

@@ -35,9 +35,8 @@ def fill(client: Client, database: str, first: int = 0, count: int = COUNT) -> N
 
 
 # ── on every server ────────────────────────────────────────────────────────────────────────
+@pytest.mark.needs("shards", "cluster")
 async def test_copies_of_new_databases_are_proven_equal(server: Server, clients: list[Client]) -> None:
-    if not (server.can("shards") and server.can("cluster")):
-        pytest.skip("no shards are told")
     everyone = {client.node: client for client in clients}
     names = [server.database("a/b+c", q=4), server.database(), server.database("empty")]
     for database in names[:2]:
@@ -148,7 +147,7 @@ async def _killed(words: list[str], after: float) -> tuple[int | None, str]:
 
 
 async def test_while_the_platform_writes(slow: StandInServer, tmp_path: Path) -> None:
-    """LMS goes on on the other two; its writes arrive as well, before the node is in service."""
+    """LMS goes on on the other two; its writes arrive as well."""
     database = slow.database("docs")
     with slow.opened() as clients:
         fill(clients[0], database)
