@@ -2,17 +2,14 @@
 
 What remote programs, guides and files say is data until it is shown; here it becomes text that
 can do no harm in a terminal or in Markdown: no escape sequence, control or invisible character
-survives. (Redaction of secrets, for what is written, is in redact.py and offered here too.)
+survives. (Redaction of secrets, for what is written, is in redact.py.) It imports nothing of ours:
+the first screen waits for it.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-
-from runbook.redact import RedactingStream, Redactor
-
-__all__ = ["LineSplitter", "RedactingStream", "Redactor", "cell", "lines", "printable"]
 
 #: Terminal control sequences: CSI; the strings OSC, DCS, SOS, PM, APC with their end; two-byte ones.
 #: No alternative can run over another's start, so matching stays linear on hostile input.

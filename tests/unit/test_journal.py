@@ -21,7 +21,7 @@ from runbook import chain, journal
 from runbook.errors import JournalDamaged, JournalLocked, StateError
 from runbook.events import CheckDone, JournalRepaired, Noted, RunEnded, RunResumed, RunStarted, Unknown
 from runbook.journal import Journal, OutputFile
-from runbook.text import Redactor
+from runbook.redact import Redactor
 
 
 class Clock:
@@ -202,7 +202,7 @@ async def test_only_one_writer(tmp_path: Path) -> None:
     opened = Journal.open(folder, Clock(), Redactor())
     script = (
         "import sys; from pathlib import Path\n"
-        "from runbook.journal import Journal; from runbook.text import Redactor\n"
+        "from runbook.journal import Journal; from runbook.redact import Redactor\n"
         "from runbook.clock import SystemClock; from runbook.errors import JournalLocked\n"
         "try: Journal.open(Path(sys.argv[1]), SystemClock(), Redactor())\n"
         "except JournalLocked as error: print(error)\n"

@@ -38,9 +38,9 @@ from runbook.events import (
     StepEnded,
 )
 from runbook.journal import Journal, OutputFile, check, read
+from runbook.redact import Redactor
 from runbook.report.build import build
 from runbook.report.verify import verify
-from runbook.text import Redactor
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden" / "run"
 GUIDE = """+++

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook.text import Redactor
+from runbook.redact import Redactor
 
 SECRET = 'c4nary/"päss" +word\'&<x>'
 
