@@ -132,13 +132,28 @@ async def verified(look: Look) -> Finding:
         folder = await choice.chosen_folder(look)
     except ActionFailed as error:
         return _found(look, verdict="fail", expected=expected, observed=str(error))
+    return await _judged(look, folder, expected, look.site.backup.databases)
+
+
+@check("The backup that was taken is whole", on="once")
+async def dumped(look: Look) -> Finding:
+    """The same of what ``couchdb.dump`` wrote on this PC. Whether it holds what the servers hold was
+    compared before it got its name."""
+    path = look.output("dump_path")
+    if not path:
+        raise CouldNotLook("No backup was taken in this run.")
+    expected = "manifest, checksum, sums and every row of every dump good"
+    return await _judged(look, Path(str(path)), expected, ())
+
+
+async def _judged(look: Look, folder: Path, expected: str, databases: tuple[str, ...]) -> Finding:
     site, stop = look.site, threading.Event()
     try:
         found = await asyncio.to_thread(
             verify,
             folder,
             roots=dict.fromkeys((site.backup.remote, "/backup")),
-            expected=site.backup.databases,
+            expected=databases,
             largest=site.couchdb.max_document_size,
             now=look.clock.now(),
             rpo=parse_duration(site.objectives.rpo),

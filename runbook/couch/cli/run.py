@@ -43,7 +43,7 @@ VERBS = {
         "Every database is read to its end into a backup on this PC, which is compared with the servers "
         "afterwards.",
         "",
-        ("couchdb.answers_all", "couchdb.dump_matches"),
+        ("backup.dumped",),
         ("dump_path", "dumped"),
     ),
     "restore": _Verb(
