@@ -84,7 +84,11 @@ class Doubt:
         self, error: RunbookError, health: Health, now: float, successes: int, patience: float
     ) -> bool:
         """Whether ``error``, the last one, is blamed on the documents: they are refused, or they fail
-        again and again while others pass."""
+        again and again while others pass. Several are looked at one by one in any case: that shows
+        whether others pass."""
         if kind(error) == "document":
             return True
-        return not self.alone(successes) and (self.often(health) or now - self._since > patience)
+        others_pass = not self.alone(successes)
+        if self.often(health):
+            return others_pass or self._documents > 1
+        return others_pass and now - self._since > patience

@@ -228,18 +228,16 @@ def test_through_a_faulty_proxy(
 
 @pytest.mark.parametrize("fault", ["reset", "deaf", "cut", 500, 503, 429])
 def test_of_every_three_requests_two_fail(
-    server: Server,
-    clients: list[Client],
-    database: str,
-    folder: Path,
-    docs: list[dict[str, Any]],
-    fault: Fault,
+    server: Server, clients: list[Client], database: str, tmp_path: Path, fault: Fault
 ) -> None:
+    docs = documents(600)
+    folder = saved(tmp_path / "b", docs)
+
     def choose(exchange: Exchange) -> Fault:
         return fault if exchange.writes and exchange.number % 3 else None
 
     with proxies(clients, choose) as (_, through):
-        work = Restoring(selected(folder, database), through, pause=0.005)
+        work = Restoring(selected(folder, database), through, pause=0.002)
         work.run()
     assert work.refused == []
     same(server, clients, database, docs)

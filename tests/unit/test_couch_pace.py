@@ -264,7 +264,10 @@ def test_a_server_s_health_is_seen_in_what_it_answers():
 
 
 def test_nobody_is_blamed_while_nothing_else_passes():
-    assert failures(OutcomeUnknown("vm1", "cut")) is None
+    assert failures(OutcomeUnknown("vm1", "cut"), documents=1) is None
+    assert failures(refused(500), documents=1) is None
     assert failures(refused(503)) is None
+    # … but several are looked at one by one
+    assert failures(OutcomeUnknown("vm1", "cut")) == failures(refused(500)) == 2
     assert failures(Silent("vm1", "nobody"), others=True, limit=100) is None
     assert failures(refused(503), others=True, seconds=1.0) == 61
