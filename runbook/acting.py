@@ -21,14 +21,20 @@ from runbook.errors import (
 from runbook.events import ActEnded, ActStarted, How, Option, Planned, Probed, Saved
 from runbook.guide import Step, substitute
 from runbook.hosts.base import Machine
+from runbook.together import together
 from runbook.units import duration
+from runbook.unjudged import unjudged
 from runbook.voice import AttemptVoice
+from runbook.wording import named
 
 if TYPE_CHECKING:
     from runbook.engine import Engine
 
 #: hosts of one step worked on side by side
 SIDE_BY_SIDE = 10
+#: seconds to look at one host before a step, and to make its plan
+PROBE_LIMIT = 900.0
+PLAN_LIMIT = 3600.0
 #: a plan confirmed later than this many seconds after it was made is made anew and compared
 PLAN_STALE_AFTER = 30.0
 
@@ -46,8 +52,6 @@ class Acting:
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     #: an act asked and nobody was there: the run waits, once the other hosts are through
     nobody: WaitsForPerson | None = None
-    #: (step, host) whose job was found to have ended with exit status 0 while the program was away
-    ended_away: set[tuple[str, str]] = field(default_factory=set)
 
     def action(self, step: Step) -> tuple[Action, Any]:
         assert step.action
@@ -65,12 +69,16 @@ class Acting:
         return machines if action.scope == "per_host" else machines[:1]
 
     async def probe(self, step: Step, action: Action, params: Any, machine: Machine) -> Probe:
+        """What is true there now; what cannot be looked at is None, and says why."""
         try:
-            host = await self.engine.hosts.open(machine.name)
-            look = self.engine.look(step, host, tuple(self.engine.hosts.select(step.on)))
-            return await action.probe(look, params)
+            async with self.engine.limit(PROBE_LIMIT):
+                host = await self.engine.hosts.open(machine.name)
+                look = self.engine.look(step, host, tuple(self.engine.hosts.select(step.on)))
+                return await action.probe(look, params)
         except WaitsForPerson:
             raise
+        except TimeoutError:
+            return Probe(satisfied=None, summary=f"no answer within {duration(PROBE_LIMIT)}")
         except RunbookError as error:
             return Probe(satisfied=None, summary=str(error))
         except Exception as error:  # a defect of ours must not take the run down
@@ -93,12 +101,12 @@ class Acting:
         """Probe, plan, ask and act. How it was done, and the hosts that failed with their reason."""
         action, params = self.action(step)
         where = list(on) if action.scope == "per_host" else list(on[:1])
-        probes = await asyncio.gather(*(self.probe(step, action, params, machine) for machine in where))
+        probes = await together(self.probe(step, action, params, machine) for machine in where)
         for machine, probe in zip(where, probes, strict=True):
             await self.probed(step, attempt, machine, probe, "plan")
         if all(probe.satisfied for probe in probes):
             evidence = "\n".join(
-                f"{machine.name}: {probe.summary}" for machine, probe in zip(where, probes, strict=True)
+                named(machine.name, probe.summary) for machine, probe in zip(where, probes, strict=True)
             )
             if await self._accept(step, evidence):
                 for probe in probes:
@@ -110,9 +118,11 @@ class Acting:
             for probe in probes:
                 if probe.satisfied:
                     await self._save(step, probe.outputs)
-            if action.repeat == "never":
-                todo = [m for m in todo if not await self._done_away(step, attempt, m)]
-        self.ended_away = {(id, name) for id, name in self.ended_away if id != step.id}
+            blind = {m.name for m, probe in zip(where, probes, strict=True) if probe.satisfied is None}
+            for machine in list(todo):
+                once = action.repeat == "never" or machine.name in blind
+                if once and await self._done_before(step, attempt, machine):
+                    todo.remove(machine)
         if not todo:
             return "acted", {}
         plans = await self._confirmed_plans(step, attempt, action, params, todo, on)
@@ -120,15 +130,15 @@ class Acting:
             return "skipped", {}
         return "acted", await self._act_all(step, attempt, action, params, plans, on)
 
-    async def _done_away(self, step: Step, attempt: int, machine: Machine) -> bool:
-        """What may not run twice ended well while the program was away: that was its act."""
-        if (step.id, machine.name) not in self.ended_away:
-            return False
-        summary = "Its job ended with exit status 0 while this program was away; it was not run again."
-        await self.engine.emit(
-            ActEnded(step=step.id, attempt=attempt, host=machine.name, outcome="done", summary=summary)
-        )
-        return True
+    async def _done_before(self, step: Step, attempt: int, machine: Machine) -> bool:
+        """What may not run twice, or cannot be looked at, is on record as done, and nobody has judged
+        it: the program was stopped in between. It is not run again; the checks judge it now."""
+        summary = unjudged(self.engine.state, step.id, machine.name)
+        if summary:
+            await self.engine.emit(
+                ActEnded(step=step.id, attempt=attempt, host=machine.name, outcome="done", summary=summary)
+            )
+        return bool(summary)
 
     async def _accept(self, step: Step, evidence: str) -> bool:
         choice = await self.engine.desk.ask(
@@ -153,16 +163,21 @@ class Acting:
         async def one(machine: Machine) -> Plan:
             host = await self.engine.hosts.open(machine.name)
             try:
-                return await action.plan(self.engine.look(step, host, on), params)
+                async with self.engine.limit(PLAN_LIMIT):
+                    return await action.plan(self.engine.look(step, host, on), params)
             except RunbookError:
                 raise
+            except TimeoutError:
+                raise ActionFailed(
+                    f"{machine.name}: no plan within {duration(PLAN_LIMIT)}. Nothing was changed."
+                ) from None
             except Exception as error:
                 raise ActionFailed(
                     f"The program itself failed while planning for {machine.name}: {_defect(error)}. "
                     "Nothing was changed."
                 ) from error
 
-        plans = await asyncio.gather(*(one(machine) for machine in todo))
+        plans = await together(one(machine) for machine in todo)
         return {machine.name: plan for machine, plan in zip(todo, plans, strict=True)}
 
     async def _confirmed_plans(
@@ -196,7 +211,10 @@ class Acting:
             if choice == "stop":
                 raise Stop(f"stopped at the plan of step {step.id}")
             if choice == "skip":
-                reason = await self.engine.desk.ask(step.id, "text", f"Why is step {step.id} skipped?")
+                why = f"Why is step {step.id} skipped?"
+                reason = (await self.engine.desk.ask(step.id, "text", why, optional=True)).strip()
+                if not reason:
+                    continue
                 await self.engine.end_step(
                     step, attempt, "unknown", "skipped", reason=reason, by=self.engine.desk.last_by
                 )
@@ -224,7 +242,7 @@ class Acting:
         """``alone``: it may be answered unattended, unless something is destroyed."""
         digest = "+".join(plan.digest() for plan in plans.values())
         changes = next((plan.changes for plan in plans.values() if plan.changes), step.changes)
-        text = note + "\n".join(f"{name}: {plan.summary}" for name, plan in plans.items())
+        text = note + "\n".join(named(name, plan.summary) for name, plan in plans.items())
         if changes:
             text += f"\nThis {changes}."
         danger = sorted({word for plan in plans.values() for word in plan.danger})
@@ -267,14 +285,17 @@ class Acting:
 
         async def one(name: str, plan: Plan) -> None:
             async with limit:
-                problem = await self._act(step, attempt, action, params, name, plan, on)
+                if self.engine.cancelling:
+                    problem = "Not begun: the step was cancelled."
+                else:
+                    problem = await self._act(step, attempt, action, params, name, plan, on)
             if problem:
                 problems[name] = problem
 
-        async with asyncio.TaskGroup() as group:
-            for name, plan in plans.items():
-                group.create_task(one(name, plan))
-        self.engine.cancelling = False
+        try:
+            await together(one(name, plan) for name, plan in plans.items())
+        finally:
+            self.engine.cancelling = False
         if self.nobody:
             raise self.nobody
         return problems
@@ -302,7 +323,9 @@ class Acting:
             await self._save(step, result.outputs)
             outcome, summary = "done", result.summary
         except asyncio.CancelledError:
-            if not self.engine.cancelling:
+            if not self.engine.cancelling or self.engine.leaving:
+                if voice is not None:
+                    voice.close()
                 raise  # the program leaves: jobs go on, the journal shows the act as unfinished
             outcome, summary = "cancelled", "Cancelled here."
         except OutcomeUnknown as error:
@@ -330,6 +353,8 @@ class Acting:
         """The step's limit for one host; waiting for people does not count (see voice.ask)."""
         task = asyncio.ensure_future(work)
         self.tasks.add(task)
+        if self.engine.cancelling:  # it was asked for before there was a task
+            task.cancel()
         try:
             async with self.engine.limit(step.timeout) as limit:
                 voice.deadline = limit

@@ -93,12 +93,13 @@ def _encodable(value: Any) -> Any:
     return str(value) if isinstance(value, int) and value.bit_length() > 63 else value
 
 
-def scan(data: bytes) -> Scan:
-    """Read all records, and prove each line and its link to the one before."""
+def scan(data: bytes, first: int = 1, before: str = FIRST) -> Scan:
+    """Read all records, and prove each line and its link to the one before. ``first`` and ``before``:
+    the number of the first record, and the hash of the one before it, where ``data`` is a journal's end."""
     good = data.rfind(b"\n") + 1
-    found = Scan([], FIRST, good, data[good:], [])
+    found = Scan([], before, good, data[good:], [])
     problems = 0
-    for number, raw in enumerate(data[:good].split(b"\n")[:-1], 1):
+    for number, raw in enumerate(data[:good].split(b"\n")[:-1], first):
         problem = _take(found, number, raw)
         problems += bool(problem)
         if problem and problems <= _MOST_PROBLEMS:
@@ -106,6 +107,13 @@ def scan(data: bytes) -> Scan:
     if problems > _MOST_PROBLEMS:
         found.problems.append(f"and {problems - _MOST_PROBLEMS} more records are damaged")
     return found
+
+
+def scan_end(data: bytes) -> Scan:
+    """scan() of a journal's last lines, the first of them whole: what it takes for granted is that one's
+    own number and link."""
+    parsed = parse(data[: data.find(b"\n")])
+    return scan(data, parsed[0].seq, parsed[1]) if parsed else scan(data)
 
 
 def parse(raw: bytes) -> tuple[Record, str, int] | None:

@@ -260,7 +260,10 @@ def _runs(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.encode(found).decode())
         return EXIT_OK
-    rows = [(run.id, run.title, run.mode, run.started, run.status, run.step) for run in found]
+    rows = [
+        (run.id, run.title, run.mode, run.started, f"{run.status}: {run.problem}".rstrip(": "), run.step)
+        for run in found
+    ]
     print(tabulate(rows, headers=("run", "guide", "mode", "started (UTC)", "status", "step")))
     return EXIT_OK
 

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runbook.units import duration
+
 if TYPE_CHECKING:
     from runbook.state import AttemptState, RunState, StepState
+    from runbook.stepstate import Shell
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ def remarks_of(state: RunState) -> list[Deviation]:
         Deviation("cancelled", at, event.step, "A cancel was asked for.", by=event.by)
         for at, event in state.cancels
     ]
+    found += [_shell(shell) for shell in state.shells.values()]
+    found += [
+        Deviation("answer refused", asked.asked_at, asked.asked.step, f"{no.id}: {no.why}.", by=no.by)
+        for asked in state.questions.values()
+        for no in asked.refused
+    ]
     for step in state.steps.values():
         for number, attempt in enumerate(step.attempts):
             found += _of_attempt(step, attempt)
@@ -66,6 +75,13 @@ def remarks_of(state: RunState) -> list[Deviation]:
             if look.satisfied is False
         ]
     return sorted(found, key=lambda remark: remark.at)
+
+
+def _shell(shell: Shell) -> Deviation:
+    opened, closed = shell.opened, shell.closed
+    long = f"for {duration(closed.seconds)}" if closed else "until an end that is not on record"
+    text = f"A shell was open on {opened.host} {long}. What was done in it is not on record."
+    return Deviation("shell", shell.opened_at, opened.step, text, by=opened.by)
 
 
 def _of_attempt(step: StepState, attempt: AttemptState) -> Iterator[Deviation]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from runbook.acting import Acting, Stop
 from runbook.action import Action
@@ -29,21 +29,30 @@ from runbook.events import (
     How,
     Live,
     Mode,
+    NoteAdded,
     Option,
     Record,
     RunEnded,
     RunVerdict,
     StepEnded,
     Verdict,
+    Waiting,
 )
+from runbook.failing import Failing
 from runbook.guide import Guide, Step
 from runbook.hosts.base import Host, Hosts, Machine
 from runbook.journal import Journal
 from runbook.judge import judge
 from runbook.redact import Redactor
 from runbook.resuming import Resuming
+from runbook.shells import Shells
 from runbook.site import Site
 from runbook.state import RunState
+from runbook.wording import named
+
+#: seconds to ask OpenTofu which machines there are
+LEARN_LIMIT = 180.0
+Shown = TypeVar("Shown")
 
 
 class Catalog(Protocol):
@@ -74,23 +83,34 @@ class Engine:
     #: the program goes away: jobs are left running, to be followed on resume
     leaving: bool = field(default=False, init=False)
     acting: Acting = field(init=False)
+    shells: Shells = field(init=False)
+    _writing: set[asyncio.Task[Record]] = field(default_factory=set, init=False)
+    #: the front end failed to show something
+    _blind: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.acting = Acting(self)
+        self.acting, self.shells = Acting(self), Shells(self)
+        draw = self.live
+        self.live = lambda live: self._shown(draw, live)
 
     # ── the run ────────────────────────────────────────────────────────────────────────────
     async def run(self) -> RunVerdict:
         """Drive the run until it ends or stops. Raises WaitsForPerson when a question finds nobody."""
-        with contextlib.suppress(RunbookError):  # what is not known yet is said by the step that needs it
-            await self.hosts.learn()
+        resumed = any(step.attempts for step in self.state.steps.values())
+        if resumed:
+            self.live(Waiting(step="", host="operator", what="which machines there are", limit=LEARN_LIMIT))
+        with contextlib.suppress(RunbookError, TimeoutError):  # the step that needs it says what is not known
+            async with self.limit(LEARN_LIMIT):
+                await self.hosts.learn()
         try:
-            if any(step.attempts for step in self.state.steps.values()):
+            if resumed:
                 await Resuming(self).pick_up()
             for step in self.guide.steps:
-                if not self.done(step.id):
-                    await self.step(step)
+                if self.done(step.id):
+                    continue
                 if self.stopping:
                     raise Stop("stopped between steps")
+                await self.step(step)
         except Stop as stop:
             await self.emit(RunEnded(verdict="stopped", reason=str(stop)))
             return "stopped"
@@ -103,11 +123,38 @@ class Engine:
         return known is not None and known.done
 
     async def emit(self, event: Event) -> Record:
-        """Into the journal first; only then is it true, and shown."""
+        """Into the journal first; only then is it true, and shown. What was begun is finished, state
+        and screen included, even when the caller is cancelled: they are never behind the journal."""
+        return await asyncio.shield(self.later(event))
+
+    async def _write(self, event: Event) -> Record:
         record = await self.journal.append(event)
         self.state.apply(record)
-        self.show(record)
+        self._shown(self.show, record)
         return record
+
+    def _shown(self, show: Callable[[Shown], None], what: Shown) -> None:
+        """A front end that cannot show something must not end the work that it shows. That it could
+        not goes on record, once; the next question finds out whether anybody is there."""
+        try:
+            show(what)
+        except Exception as error:
+            if not self._blind:
+                self._blind = True
+                text = f"The screen failed ({type(error).__name__}: {error}); the run went on."
+                self.later(NoteAdded(kind="issue", text=text, by="runbook", step=self.state.current))
+
+    def later(self, event: Event) -> asyncio.Task[Record]:
+        """emit() without waiting for it."""
+        task = asyncio.ensure_future(self._write(event))
+        self._writing.add(task)
+        task.add_done_callback(self._written)
+        return task
+
+    def _written(self, task: asyncio.Task[Record]) -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen even if nobody waits for it any more
 
     # ── a step ─────────────────────────────────────────────────────────────────────────────
     async def step(self, step: Step) -> None:
@@ -118,7 +165,7 @@ class Engine:
             problem, failed = await self._attempt(step, attempt, only)
             if not problem:
                 return
-            only = await self._after_failure(step, attempt, problem, failed)
+            only = await Failing(self).decide(step, attempt, problem, failed)
             if self.done(step.id):
                 return
 
@@ -146,10 +193,10 @@ class Engine:
             if how == "skipped":
                 return "", ()
             if problems:
-                return "; ".join(_on(host, text) for host, text in problems.items()), tuple(problems)
-        return await self._conclude(step, attempt, on, how), ()
+                return "; ".join(named(host, text) for host, text in problems.items()), tuple(problems)
+        return await self.conclude(step, attempt, on, how), ()
 
-    async def _conclude(
+    async def conclude(
         self, step: Step, attempt: int, on: tuple[Machine, ...], how: How, *, reason: str = "", by: str = ""
     ) -> str:
         """The after-checks, whoever did the work; ends the step when they hold."""
@@ -195,61 +242,23 @@ class Engine:
         """A time limit, for which waiting for people does not count."""
         return self.desk.limit(seconds)
 
-    # ── when a step failed ─────────────────────────────────────────────────────────────────
-    async def _after_failure(
-        self, step: Step, attempt: int, problem: str, failed: tuple[str, ...]
-    ) -> tuple[str, ...]:
-        """Offer what can be done. Returns the hosts a retry is for; ends the step or stops the run."""
-        options = [Option("retry", "Try the step again", "probed, planned and asked for anew")]
-        if failed and len(failed) < len(self.state.steps[step.id].attempts[-1].hosts):
-            options.append(Option("retry_failed", "Try the failed hosts again", ", ".join(failed)))
-        options += [
-            Option("by_hand", "I did it by hand", "the same checks judge"),
-            Option("skip", "Skip it", "a reason is asked for; the run cannot end as passed"),
-            Option("override", "Accept it as it is", "against the checks; a reason is asked for"),
-            Option("stop", "Stop and resume later", "nothing more is changed"),
-        ]
-        while True:
-            choice = await self.desk.ask(
-                step.id, "failed", f"Step {step.id} did not pass. {problem}", tuple(options), default="stop"
-            )
-            if choice == "retry":
-                return ()
-            if choice == "retry_failed":
-                return failed
-            if choice == "stop":
-                hosts = self.state.steps[step.id].attempts[-1].hosts.values()
-                how: How = "acted" if any(host.started_at for host in hosts) else "checked"
-                await self.end_step(step, attempt, "fail", how, reason=problem)
-                raise Stop(f"step {step.id} failed")
-            if choice in ("skip", "override"):
-                word: How = "skipped" if choice == "skip" else "overridden"
-                reason = await self.desk.ask(step.id, "text", f"Why is step {step.id} {word}?")
-                await self.end_step(step, attempt, "unknown", word, reason=reason, by=self.desk.last_by)
-                return ()
-            problem = await self._by_hand(step, attempt)
-            if not problem:
-                return ()
-
-    async def _by_hand(self, step: Step, attempt: int) -> str:
-        """A person did it; the same checks judge. Returns the problem, or ""."""
-        told = await self.desk.ask(step.id, "text", f"What was done by hand for step {step.id}?")
-        try:
-            on = tuple(self.hosts.select(step.on))
-        except CouldNotLook as error:
-            return str(error)
-        return await self._conclude(step, attempt, on, "by_hand", reason=told, by=self.desk.last_by)
-
     # ── cancelling ─────────────────────────────────────────────────────────────────────────
-    async def cancel_step(self, by: str) -> None:
-        """Cancel what acts now; each host then says whether the process is gone."""
+    async def cancel_step(self, by: str) -> bool:
+        """Cancel what acts now; each host then says whether the process is gone. False when there is
+        nothing to cancel. A second cancel does nothing: it would only disturb that look."""
         running = [task for task in self.acting.tasks if not task.done()]
-        if not running or not self.state.current:
-            return
+        if self.cancelling or not running or not self.state.current:
+            return self.cancelling
         self.cancelling = True
-        await self.emit(CancelRequested(step=self.state.current, by=by))
-        for task in running:
-            task.cancel()
+        try:
+            await self.emit(CancelRequested(step=self.state.current, by=by))
+        except RunbookError:
+            self.cancelling = False
+            raise
+        if self.cancelling:  # it may all have ended meanwhile
+            for task in self.acting.tasks:
+                task.cancel()
+        return True
 
     async def accept_key(self, host: str, fingerprint: str) -> bool:
         """First contact with a machine: a person compares its fingerprint."""
@@ -270,8 +279,3 @@ class Engine:
         """The step's checks again, read-only and off the record."""
         on = tuple(self.hosts.select(step.on))
         return [done async for done in judge(self, step, 0, "after", step.before + step.after, on)]
-
-
-def _on(host: str, text: str) -> str:
-    """Most messages name their machine first; the others are told which it was."""
-    return text if text.startswith((f"{host}:", f"{host} ")) else f"{host}: {text}"

@@ -65,6 +65,14 @@ class RunEnded(_Event, frozen=True, kw_only=True, tag="run_ended"):
     reason: str = ""
 
 
+class ReportWritten(_Event, frozen=True, kw_only=True, tag="report_written"):
+    """The report's files are in the run's folder: their names and SHA-256. They tell of the first
+    ``records`` records."""
+
+    records: int
+    files: dict[str, str]
+
+
 # ── a step ─────────────────────────────────────────────────────────────────────────────────
 class AttemptStarted(_Event, frozen=True, kw_only=True, tag="attempt_started"):
     """``attempt`` counts from 1 in each step; ``hosts`` are the ones this attempt is for."""
@@ -229,6 +237,8 @@ class Asked(_Event, frozen=True, kw_only=True, tag="asked"):
     plan_digest: str = ""
     #: --yes may answer this with the default
     unattended: bool = False
+    #: nothing is an answer too: it goes back to the question before
+    optional: bool = False
 
 
 class Answered(_Event, frozen=True, kw_only=True, tag="answered"):
@@ -240,6 +250,44 @@ class Answered(_Event, frozen=True, kw_only=True, tag="answered"):
     via: str  #: tui, cli, notebook, --yes
     reason: str = ""
     label: str = ""
+
+
+class AnswerRefused(_Event, frozen=True, kw_only=True, tag="answer_refused"):
+    """An answer that was not taken: it was for another question (``given``), or no choice of this one
+    (``id``), which stays open. What it said is not kept."""
+
+    id: str
+    given: str
+    by: str
+    via: str
+    why: str
+
+
+class QuestionWithdrawn(_Event, frozen=True, kw_only=True, tag="question_withdrawn"):
+    """Whoever asked it waits no longer: the act was cancelled, nobody could answer, …"""
+
+    id: str
+    why: str
+
+
+class ShellOpened(_Event, frozen=True, kw_only=True, tag="shell_opened"):
+    """A person was given a shell on a machine. What is done in it is not on record. ``standing``: the
+    run does nothing else meanwhile."""
+
+    id: str
+    step: str
+    host: str
+    by: str
+    standing: bool = False
+
+
+class ShellClosed(_Event, frozen=True, kw_only=True, tag="shell_closed"):
+    """``exit_status`` None: it was not begun, or the program was told to end."""
+
+    id: str
+    host: str
+    seconds: float
+    exit_status: int | None
 
 
 class NoteAdded(_Event, frozen=True, kw_only=True, tag="note_added"):
@@ -263,6 +311,7 @@ Event = (
     | RunResumed
     | JournalRepaired
     | RunEnded
+    | ReportWritten
     | AttemptStarted
     | CheckDone
     | Probed
@@ -279,6 +328,10 @@ Event = (
     | StepEnded
     | Asked
     | Answered
+    | AnswerRefused
+    | QuestionWithdrawn
+    | ShellOpened
+    | ShellClosed
     | NoteAdded
 )
 
@@ -322,4 +375,14 @@ class Waiting(msgspec.Struct, frozen=True):
     limit: float
 
 
-Live = Output | Progress | Waiting
+class LookingAgain(msgspec.Struct, frozen=True):
+    """On resume: an earlier step, the ``number``-th of ``steps``, is looked at; ``over``: no longer."""
+
+    step: str
+    number: int
+    steps: int
+    title: str
+    over: bool = False
+
+
+Live = Output | Progress | Waiting | LookingAgain

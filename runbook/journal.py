@@ -44,7 +44,8 @@ NAME = "journal.jsonl"
 # fmt: off
 _FIXED = frozenset((
     "type", "mode", "verdict", "phase", "how", "outcome", "kind", "id", "run", "step", "host", "hosts", "job",
-    "attempt", "digest", "plan_digest", "guide_sha256", "output", "output_sha256", "lab", "via",
+    "attempt", "digest", "plan_digest", "guide_sha256", "output", "output_sha256", "lab", "via", "given",
+    "files",
 ))
 # fmt: on
 
@@ -143,9 +144,18 @@ class Journal:
         written.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(written)
 
+    def append_now(self, event: Event) -> Record:
+        """append() where there is no event loop: returns when it is on the disk."""
+        return self._writer.submit(self._write, self._plain(event), stamp(self._clock.now())).result()
+
     async def close(self) -> None:
         """Finish what is being written; let go of the lock."""
         await asyncio.to_thread(self._writer.shutdown)
+        self.close_now()
+
+    def close_now(self) -> None:
+        """close() where there is no event loop."""
+        self._writer.shutdown()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

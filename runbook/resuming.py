@@ -2,126 +2,118 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runbook.acting import Stop
-from runbook.errors import RunbookError, WaitsForPerson
-from runbook.events import JobEnded, Noted, Option
+from runbook.action import Probe
+from runbook.errors import RunbookError
+from runbook.events import LookingAgain, Option, Probed
+from runbook.following import Following
 from runbook.guide import Step
-from runbook.hosts import jobs
-from runbook.hosts.jobs import JobStatus
-from runbook.stepstate import Job
-from runbook.voice import AttemptVoice
+from runbook.hosts.base import Machine
+from runbook.together import together
+from runbook.wording import named
 
 if TYPE_CHECKING:
     from runbook.engine import Engine
 
-#: how long a job that was found running may go on, in seconds
-JOB_LIMIT = 4 * 3600.0
+#: earlier steps looked at side by side
+LOOKS = 4
+#: (machine, what is true there); "-" is none: it could not even be said which machines to look at
+Found = list[tuple[str, Probe]]
 
 
 @dataclass
 class Resuming:
+    """Looking changes nothing, so that steps on the machines are looked at side by side; those on this
+    PC one after the other, as OpenTofu locks its state while it looks."""
+
     engine: Engine
+    _some: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS))
+    _here: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def pick_up(self) -> None:
-        """Follow what still runs, then compare *journal says* with *world says*, step by step."""
-        engine = self.engine
-        for job in engine.state.unfinished_jobs():
-            await self._settle(job)
-        for step in engine.guide.steps:
-            if not engine.done(step.id):
+        """Follow what still runs, then compare *journal says* with *world says*, step by step. Raises
+        Stop, WaitsForPerson."""
+        await together(Following(self.engine, job).settle() for job in self.engine.state.unfinished_jobs())
+        self.engine.cancelling = False
+        left = self._earlier()
+        while left:
+            left = await self._look_back(left)
+
+    def _earlier(self) -> list[Step]:
+        """The steps before the one to go on with, as far as they can have changed since."""
+        found = []
+        for step in self.engine.guide.steps:
+            if not self.engine.done(step.id):
                 break
-            if step.action and engine.state.steps[step.id].how in ("acted", "already", "by_hand"):
-                await self._look_back(step)
+            if step.action and self.engine.state.steps[step.id].how in ("acted", "already", "by_hand"):
+                found.append(step)
+        return found
 
-    async def _settle(self, job: Job) -> None:
-        """Until its end is known, or a person says that it never will be."""
-        while True:
-            try:
-                await self._follow(job)
-                return
-            except WaitsForPerson:
-                raise
-            except (RunbookError, TimeoutError) as error:
-                problem = str(error)
-            if await self._lost(job, problem):
-                return
-
-    async def _follow(self, job: Job) -> None:
-        engine = self.engine
-        host = await engine.hosts.open(job.host)
-        voice = AttemptVoice(engine, job.step, job.attempt, host, tag="resumed")
+    async def _look_back(self, steps: list[Step]) -> list[Step]:
+        """Look at all of them; judge one after the other, in the guide's order. Returns those to look
+        at once more: one before them was run again, which may have changed them."""
+        looks = [asyncio.ensure_future(self._look(step)) for step in steps]
         try:
-            voice.waiting(f"job {job.job}, begun before this program was stopped", JOB_LIMIT)
-            status = await jobs.follow(host, job.job, voice.sink, offset=0, timeout=JOB_LIMIT)
+            for number, (step, look) in enumerate(zip(steps, looks, strict=True), 1):
+                if await self._drifted(step, await look):
+                    await _ended(looks)
+                    await self.engine.step(step)
+                    return steps[number:]
         finally:
-            kept = voice.close()
-        await engine.emit(
-            Noted(
-                step=job.step,
-                attempt=job.attempt,
-                host=job.host,
-                text=f"Job {job.job} {_words(status)}.",
-                data=kept,
-            )
-        )
-        await self._ended(job, status.exit_status)
-        if status.exit_status == 0:
-            engine.acting.ended_away.add((job.step, job.host))
-        await jobs.remove(host, job.job)
+            await _ended(looks)
+        return []
 
-    async def _lost(self, job: Job, problem: str) -> bool:
-        """Nobody can look at it. True when it is given up (that is on record then)."""
-        choice = await self.engine.desk.ask(
-            job.step,
-            "choice",
-            f"Job {job.job} on {job.host} was running when this program ended, and cannot be looked at now: "
-            f"{problem}",
-            (
-                Option("wait", "Try again to reach it", "nothing is run"),
-                Option(
-                    "lost", f"{job.host} is lost", "the job's outcome stays unknown; the step is probed anew"
-                ),
-                Option("stop", "Stop and resume later", "nothing is changed"),
-            ),
-            default="stop",
-        )
-        if choice == "stop":
-            raise Stop(f"job {job.job} on {job.host} cannot be looked at")
-        if choice == "wait":
-            return False
-        text = f"Job {job.job} was given up: {problem}"
-        await self.engine.emit(
-            Noted(
-                step=job.step,
-                attempt=job.attempt,
-                host=job.host,
-                text=text,
-                data={"by": self.engine.desk.last_by},
-            )
-        )
-        await self._ended(job, None)
-        return True
+    # ── one step ───────────────────────────────────────────────────────────────────────────
+    async def _look(self, step: Step) -> Found:
+        async with self._some:
+            steps = [one.id for one in self.engine.guide.steps]
+            said = LookingAgain(step.id, steps.index(step.id) + 1, len(steps), step.title)
+            try:
+                if step.on != "operator":
+                    return await self._probe(step, said)
+                async with self._here:
+                    return await self._probe(step, said)
+            finally:
+                self.engine.live(LookingAgain(said.step, said.number, said.steps, said.title, over=True))
 
-    async def _ended(self, job: Job, status: int | None) -> None:
-        await self.engine.emit(
-            JobEnded(step=job.step, attempt=job.attempt, host=job.host, job=job.job, exit_status=status)
-        )
+    async def _probe(self, step: Step, said: LookingAgain) -> Found:
+        self.engine.live(said)
+        acting = self.engine.acting
+        try:
+            action, params = acting.action(step)
+            machines = acting.where(step, action)
+        except RunbookError as error:
+            return [("-", Probe(satisfied=None, summary=str(error)))]
 
-    async def _look_back(self, step: Step) -> None:
+        async def one(machine: Machine) -> tuple[str, Probe]:
+            return machine.name, await acting.probe(step, action, params, machine)
+
+        return await together(one(machine) for machine in machines)
+
+    async def _drifted(self, step: Step, found: Found) -> bool:
+        """Put it on record. When the world is no longer as it was, a person decides: True when the step
+        is to be run again."""
         engine = self.engine
-        action, params = engine.acting.action(step)
         attempt = engine.state.steps[step.id].attempts[-1].number
-        drifted = []
-        for machine in engine.acting.where(step, action):
-            probe = await engine.acting.probe(step, action, params, machine)
-            await engine.acting.probed(step, attempt, machine, probe, "resume")
-            if probe.satisfied is False:
-                drifted.append(f"{machine.name}: {probe.summary}")
+        for host, probe in found:
+            await engine.emit(
+                Probed(
+                    step=step.id,
+                    attempt=attempt,
+                    host=host,
+                    satisfied=probe.satisfied,
+                    summary=probe.summary,
+                    evidence=probe.evidence,
+                    phase="resume",
+                )
+            )
+        drifted = [named(host, probe.summary) for host, probe in found if probe.satisfied is False]
         if not drifted:
-            return
+            return False
         choice = await engine.desk.ask(
             step.id,
             "drift",
@@ -136,16 +128,14 @@ class Resuming:
         if choice == "stop":
             raise Stop(f"step {step.id} is no longer as it was")
         if choice == "again":
-            await engine.step(step)
-            return
+            return True
         reason = "kept although it drifted: " + "; ".join(drifted)
         by = engine.desk.last_by
         await engine.end_step(step, attempt, "warn", "overridden", reason=reason, by=by)
+        return False
 
 
-def _words(status: JobStatus) -> str:
-    return {
-        "done": f"ended with exit status {status.exit_status} while this program was away",
-        "absent": "was never started",
-        "lost": "is gone without an exit status (the machine was restarted?)",
-    }.get(status.kind, status.kind)
+async def _ended(tasks: list[asyncio.Task[Found]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

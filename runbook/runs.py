@@ -13,17 +13,17 @@ import msgspec
 from runbook import chain
 from runbook.clock import Clock
 from runbook.errors import StateError
-from runbook.events import Record, RunEnded, RunResumed, RunStarted
+from runbook.events import RunEnded, RunResumed, RunStarted
 from runbook.lock import held
 
 #: what is read of a journal's end for its summary
-_END = 65_536
+_END = 16_384
 _LONGEST_FIRST_LINE = 4_000_000
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """``started`` and ``last`` are UTC, ISO 8601. ``status``: running (a process has it open),
-    unfinished, stopped, passed, completed with deviations, failed, or unreadable. ``step``: the one
+    unfinished, stopped, passed, completed with deviations, failed, damaged, or unreadable. ``step``: the one
     that the last record is about; ``lab``: the practice lab it ran on."""
 
     id: str
@@ -37,6 +37,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "unreadable"
     step: str = ""
     lab: str = ""
+    #: of a damaged one: which record is wrong, and how
+    problem: str = ""
 
     @property
     def unfinished(self) -> bool:
@@ -69,7 +71,13 @@ def new_run_id(state: Path, guide: str, mode: str, clock: Clock, name: str = "")
 
 
 def runs(state: Path) -> list[RunSummary]:
-    """All runs, newest first. Only the first record and the end of each journal are read."""
+    """All runs, newest first. Only the first record and the last ones of each journal are read.
+
+    What the list proves: the first record is what was written; so is each of the last ones, and none of
+    them is missing (but the newest could be cut off). A journal of which that is not true is "damaged". A
+    change in between is not seen here: `report verify` proves every record, and the files with them. A
+    last line without an end is no damage: it is what a kill leaves, and resuming sets it aside.
+    """
     try:
         folders = [path for path in (state / "runs").iterdir() if path.is_dir()]
     except FileNotFoundError:
@@ -82,13 +90,14 @@ def runs(state: Path) -> list[RunSummary]:
 def _summary(folder: Path) -> RunSummary:
     unreadable = RunSummary(id=folder.name, path=str(folder))
     try:
-        first, end = _first_and_end(folder / "journal.jsonl")
+        head, end = _first_and_end(folder / "journal.jsonl")
     except OSError:
         return unreadable
+    first = head.records[0] if head.records else None
     if first is None or not isinstance(first.event, RunStarted):
         return unreadable
     status, step = "unfinished", ""
-    for record in end:
+    for record in end.records:
         event = record.event
         if isinstance(event, RunEnded):
             status = event.verdict
@@ -97,6 +106,7 @@ def _summary(folder: Path) -> RunSummary:
         step = getattr(event, "step", "") or step
     if status in ("unfinished", "stopped") and held(folder / "journal.lock"):
         status = "running"
+    problem = next(iter(head.problems + end.problems), "")
     started = first.event
     return RunSummary(
         id=folder.name,
@@ -106,18 +116,26 @@ def _summary(folder: Path) -> RunSummary:
         mode=started.mode,
         by=started.by,
         started=first.at,
-        last=end[-1].at if end else first.at,
-        status=status,
+        last=end.records[-1].at if end.records else first.at,
+        status="damaged" if problem else status,
         step=step,
         lab=started.lab,
+        problem=problem,
     )
 
 
-def _first_and_end(path: Path) -> tuple[Record | None, list[Record]]:
+def _first_and_end(path: Path) -> tuple[chain.Scan, chain.Scan]:
+    """The first record, and the last ones: at least one, where there are whole lines."""
     with path.open("rb") as file:
-        first = chain.parse(file.readline(_LONGEST_FIRST_LINE).rstrip(b"\n"))
+        head = chain.scan(file.readline(_LONGEST_FIRST_LINE))
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - _END, 0))
-        whole = file.read(_END).split(b"\n")[:-1]
-    parsed = (chain.parse(raw) for raw in whole[1 if size > _END else 0 :])
-    return (first[0] if first else None), [found[0] for found in parsed if found]
+        length = _END
+        while length < size:
+            file.seek(size - length)
+            data = file.read(length)
+            start = data.find(b"\n") + 1  # the line before it is not whole
+            if 0 < start < data.rfind(b"\n"):
+                return head, chain.scan_end(data[start:])
+            length *= 8
+        file.seek(0)
+        return head, chain.scan(file.read(size))

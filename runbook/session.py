@@ -105,8 +105,9 @@ class Session:
         event = NoteAdded(kind="issue" if kind == "issue" else "note", text=text, by=by, step=step)
         await self._running.emit(event)
 
-    async def cancel_step(self, by: str) -> None:
-        await self._running.cancel_step(by)
+    async def cancel_step(self, by: str) -> bool:
+        """False when nothing runs that could be cancelled."""
+        return await self._running.cancel_step(by)
 
     async def stop(self) -> None:
         """Stop after what runs now; the run can be resumed."""
@@ -117,9 +118,19 @@ class Session:
         step = next((step for step in self.guide.steps if step.id == self.state.current), None)
         return await self._running.recheck(step) if step else []
 
-    def shell_argv(self, host: str) -> list[str]:
-        """The command that opens a shell there for a person; [] when it is not reached yet."""
-        return self._hosts.shell_argv(host) if self._hosts else []
+    async def shell(self, host: str, by: str) -> int:
+        """Give the person a shell there, on record; its exit status. The run goes on meanwhile. Raises
+        RunbookError when none can be had; it says what to type instead."""
+        return await self._running.shells.open(host, by, self.state.current)
+
+    async def save_report(self) -> list[Path]:
+        """Write the report's files into the run's folder; that they are there goes on record."""
+        from runbook.report import saving
+
+        paths, written = await asyncio.to_thread(saving.write, self.folder)
+        if written is not None:
+            await self._running.emit(written)
+        return paths
 
     async def close(self) -> None:
         """Leave: what runs as a job goes on, the journal is closed. Nothing is cancelled."""

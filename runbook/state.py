@@ -15,6 +15,7 @@ from runbook.events import (
     ActEnded,
     ActStarted,
     Answered,
+    AnswerRefused,
     Asked,
     AttemptStarted,
     CancelConfirmed,
@@ -28,18 +29,22 @@ from runbook.events import (
     Noted,
     Planned,
     Probed,
+    QuestionWithdrawn,
     Ran,
     Record,
+    ReportWritten,
     RunEnded,
     RunResumed,
     RunStarted,
     RunVerdict,
     Saved,
+    ShellClosed,
+    ShellOpened,
     StepEnded,
     Unknown,
 )
 from runbook.runtime import Times
-from runbook.stepstate import AttemptState, Command, HostState, Job, Note, Question, StepState
+from runbook.stepstate import AttemptState, Command, HostState, Job, Note, Question, Shell, StepState
 
 __all__ = ["AttemptState", "HostState", "Note", "RunState", "StepState", "replay"]
 
@@ -52,7 +57,7 @@ class RunState:
     ended_at: str = ""
     #: the newest record's time, number and hash
     last_at: str = ""
-    #: the newest time at which the program was at work (a repair happens before it is again)
+    #: the newest time at which the run was at work (a repair comes before it is again, a report after)
     active_at: str = ""
     seq: int = 0
     head: str = ""
@@ -64,6 +69,9 @@ class RunState:
     repaired: list[tuple[str, JournalRepaired]] = field(default_factory=list)
     #: remarks of people, notes and issues
     notes: list[Note] = field(default_factory=list)
+    shells: dict[str, Shell] = field(default_factory=dict)
+    #: the report that was written last
+    report: ReportWritten | None = None
     #: what was saved, by step
     saved: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -145,7 +153,8 @@ class RunState:
     @property
     def remarks(self) -> list[Deviation]:
         """What a reader should know though it does not keep the run from "passed": warnings,
-        optional checks that did not pass, failed attempts, cancels, resumptions, repairs."""
+        optional checks that did not pass, failed attempts, cancels, resumptions, repairs, shells,
+        answers that were refused."""
         return remarks_of(self)
 
     # ── folding ────────────────────────────────────────────────────────────────────────────
@@ -155,7 +164,7 @@ class RunState:
         if fold:
             fold(self, event, record.at)
         self.last_at, self.seq, self.head = record.at, record.seq, record.hash
-        if not isinstance(event, JournalRepaired):
+        if not isinstance(event, JournalRepaired | ReportWritten):
             self.active_at = record.at
 
     def step(self, id: str) -> StepState:
@@ -286,11 +295,15 @@ def _step_ended(state: RunState, event: StepEnded, at: str) -> None:
     step = state.step(event.step)
     step.ended, step.ended_at = event, at
     step.started_at = step.started_at or at
-    if step.last and not step.last.ended_at:
-        step.last.ended_at = at
+    if step.last:
+        step.last.ended_at = step.last.ended_at or at
+        step.last.decided = True
 
 
 def _asked(state: RunState, event: Asked, at: str) -> None:
+    step = state.steps.get(event.step)
+    if event.kind == "failed" and step and step.last:
+        step.last.decided = True
     state.questions[event.id] = Question(event, at)
     state.questions_asked += 1
     state.times.asked(event.id, at)
@@ -301,6 +314,36 @@ def _answered(state: RunState, event: Answered, at: str) -> None:
     if question and question.answered is None:
         question.answered, question.answered_at = event, at
         state.times.answered(event.id, at)
+
+
+def _refused(state: RunState, event: AnswerRefused, at: str) -> None:
+    question = state.questions.get(event.id)
+    if question:
+        question.refused.append(event)
+
+
+def _withdrawn(state: RunState, event: QuestionWithdrawn, at: str) -> None:
+    question = state.questions.get(event.id)
+    if question and question.answered is None:
+        question.void, question.why = True, event.why
+        state.times.answered(event.id, at)
+
+
+def _shell_opened(state: RunState, event: ShellOpened, at: str) -> None:
+    state.shells[event.id] = Shell(event, at)
+    if event.standing:  # its time is the person's, as with a question
+        state.times.asked(event.id, at)
+
+
+def _shell_closed(state: RunState, event: ShellClosed, at: str) -> None:
+    shell = state.shells.get(event.id)
+    if shell and shell.closed is None:
+        shell.closed, shell.closed_at = event, at
+        state.times.answered(event.id, at)
+
+
+def _report_written(state: RunState, event: ReportWritten, at: str) -> None:
+    state.report = event
 
 
 def _unknown(state: RunState, event: Unknown, at: str) -> None:
@@ -329,5 +372,10 @@ _FOLD: dict[type, Callable[[RunState, Any, str], None]] = {
     StepEnded: _step_ended,
     Asked: _asked,
     Answered: _answered,
+    AnswerRefused: _refused,
+    QuestionWithdrawn: _withdrawn,
+    ShellOpened: _shell_opened,
+    ShellClosed: _shell_closed,
+    ReportWritten: _report_written,
     Unknown: _unknown,
 }

@@ -9,12 +9,15 @@ from typing import Any, Literal
 from runbook.events import (
     ActEnded,
     Answered,
+    AnswerRefused,
     Asked,
     CancelConfirmed,
     CheckDone,
     How,
     Planned,
     Probed,
+    ShellClosed,
+    ShellOpened,
     StepEnded,
     Verdict,
 )
@@ -84,12 +87,14 @@ class HostState:
 
 @dataclass(slots=True)
 class AttemptState:
-    """``hosts`` are those the attempt is for; ``checked_at`` goes with ``checks``."""
+    """``hosts`` are those the attempt is for; ``checked_at`` goes with ``checks``. ``decided``: it has a
+    verdict, or a person was asked what to do as it had failed."""
 
     number: int
     started_at: str
     hosts: dict[str, HostState]
     ended_at: str = ""
+    decided: bool = False
     checks: list[CheckDone] = field(default_factory=list)
     checked_at: list[str] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
@@ -158,10 +163,23 @@ class StepState:
 
 @dataclass(slots=True)
 class Question:
-    """``void``: the program that asked it ended; it is asked anew, under another id."""
+    """``void``: nobody waits for an answer any more, because of ``why`` (empty: the program that asked
+    ended; what it wanted to know is asked anew, under another id)."""
 
     asked: Asked
     asked_at: str
     answered: Answered | None = None
     answered_at: str = ""
     void: bool = False
+    why: str = ""
+    refused: list[AnswerRefused] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Shell:
+    """A shell that a person had. ``closed`` None: it is open, or the program ended before it."""
+
+    opened: ShellOpened
+    opened_at: str
+    closed: ShellClosed | None = None
+    closed_at: str = ""

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runbook.errors import OutcomeUnknown, RunbookError, TimedOut
+from runbook.errors import HostError, OutcomeUnknown, RunbookError, TimedOut
 from runbook.events import (
     CancelConfirmed,
     Event,
@@ -70,7 +70,7 @@ class AttemptVoice:
 
     # ── the record ─────────────────────────────────────────────────────────────────────────
     def _later(self, event: Event) -> None:
-        self._pending.append(asyncio.ensure_future(self.engine.emit(event)))
+        self._pending.append(self.engine.later(event))
 
     async def settled(self) -> None:
         """Everything said so far is in the journal."""
@@ -134,14 +134,18 @@ class AttemptVoice:
         host = host or self.host
         began = self.engine.clock.monotonic()
         status: int | None = None
-        host.cancel_listener = lambda gone, detail: self._later(
-            CancelConfirmed(step=self.step, host=host.name, gone=gone, detail=detail)
-        )
+
+        def heard(gone: bool | None, detail: str) -> None:
+            self._later(CancelConfirmed(step=self.step, host=host.name, gone=gone, detail=detail))
+
+        host.cancel_listener = heard
         try:
             done = await host.run(argv, stdin=stdin, cwd=cwd, env=env, timeout=timeout, sink=self.sink)
             status = done.exit_status
             return done
         finally:
+            if host.cancel_listener is heard:  # what else is cancelled there later is not of this act
+                host.cancel_listener = None
             self._later(
                 Ran(
                     step=self.step,
@@ -171,8 +175,6 @@ class AttemptVoice:
         where: dict[str, Any] = {"step": self.step, "attempt": self.attempt, "host": host.name}
         began = self.engine.clock.monotonic()
         await self.settled()
-        await self.engine.emit(JobStarted(job=job, command=self._command(argv, cwd), **where))
-        await jobs.start(host, job, argv, cwd=cwd, env=env, stdin=stdin)
         tail = bytearray()
 
         def sink(chunk: bytes) -> None:
@@ -183,6 +185,8 @@ class AttemptVoice:
             del tail[:-TAIL]
 
         try:
+            await self.engine.emit(JobStarted(job=job, command=self._command(argv, cwd), **where))
+            await jobs.start(host, job, argv, cwd=cwd, env=env, stdin=stdin)
             status = await jobs.follow(host, job, sink, offset=0, timeout=timeout)
         except (asyncio.CancelledError, TimeoutError) as end:
             if isinstance(end, asyncio.CancelledError) and not self._told_to_stop():
@@ -202,7 +206,7 @@ class AttemptVoice:
             }
             raise TimedOut(
                 host.name,
-                f"{host.name}: no end after {duration(timeout)}, this command's limit. {word[gone]}.",
+                f"{host.name}: no end after {duration(timeout)}, this command's limit. {word[gone]}",
                 gone=gone,
                 next="What it changed until then is not known: look at the checks.",
             ) from None
@@ -214,7 +218,10 @@ class AttemptVoice:
                 next="Look at what the checks say before running it again.",
             )
         await self.engine.emit(JobEnded(job=job, exit_status=status.exit_status, **where))
-        await jobs.remove(host, job)
+        try:
+            await jobs.remove(host, job)
+        except HostError as error:  # it ended all the same
+            self.note(f"The folder of job {job} is left there: {error.what}", kind="leftover")
         self._later(
             Ran(
                 command=self._command(argv, cwd),

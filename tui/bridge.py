@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runbook.clock import Clock
-from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_UNKNOWN, EXIT_WAITS
+from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_UNKNOWN, EXIT_WAITS, RunbookError
 from runbook.events import (
     ActEnded,
     Asked,
     AttemptStarted,
     CheckDone,
     Live,
+    LookingAgain,
     Mode,
     Output,
     Progress,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 #: lines of one machine's output that are kept for the screen (all of it is in the run's folder)
 KEPT_LINES = 5_000
+#: (host, command) -> its exit status
+Lender = Callable[[str, Sequence[str]], Awaitable[int]]
 
 
 class Run(Protocol):
@@ -55,10 +58,11 @@ class Run(Protocol):
 
     async def go(self, front: Any) -> RunVerdict: ...
     async def note(self, kind: str, text: str, by: str, step: str = "") -> None: ...
-    async def cancel_step(self, by: str) -> None: ...
+    async def cancel_step(self, by: str) -> bool: ...
     async def stop(self) -> None: ...
     async def recheck(self) -> list[CheckDone]: ...
-    def shell_argv(self, host: str) -> list[str]: ...
+    async def shell(self, host: str, by: str) -> int: ...
+    async def save_report(self) -> list[Path]: ...
     async def close(self) -> None: ...
 
 
@@ -106,7 +110,8 @@ class Sign:
 
 @dataclass
 class Bridge:
-    """A FrontEnd. ``version`` grows with everything that changes the picture."""
+    """A FrontEnd that lends its terminal. ``version`` grows with everything that changes the picture;
+    ``asked`` counts every time that an answer was waited for, also to the same question again."""
 
     by: str
     clock: Clock
@@ -114,8 +119,13 @@ class Bridge:
     step: str = ""
     output: dict[str, HostOutput] = field(default_factory=dict)
     signs: dict[str, Sign] = field(default_factory=dict)
+    #: earlier steps that are looked at again now
+    looking: dict[str, LookingAgain] = field(default_factory=dict)
     question: Asked | None = None
+    asked: int = 0
     heard: float = 0.0
+    #: gives the terminal to a shell; None where there is none to give
+    lender: Lender | None = None
     _answer: asyncio.Future[Answer] | None = None
 
     def __post_init__(self) -> None:
@@ -128,7 +138,7 @@ class Bridge:
             case AttemptStarted(step=step):
                 if step != self.step:
                     self.step, self.output = step, {}
-                self.signs = {}
+                self.signs, self.looking = {}, {}
             case ActEnded(host=host):
                 self.signs.pop(host, None)
             case CheckDone():
@@ -143,6 +153,11 @@ class Bridge:
             kept.total += len(live.lines)
             kept.lines.extend(printable(line) for line in live.lines[-KEPT_LINES:])
             return
+        if isinstance(live, LookingAgain):
+            self.looking.pop(live.step, None)
+            if not live.over:
+                self.looking[live.step] = live
+            return
         now, before = self.clock.monotonic(), self.signs.get(live.host)
         same = before is not None and (type(before.live), before.live.what) == (type(live), live.what)
         self.signs[live.host] = Sign(live, before.since if same and before else now, now)
@@ -150,6 +165,7 @@ class Bridge:
     async def answer(self, question: Asked) -> Answer:
         self._answer = asyncio.get_running_loop().create_future()
         self.question = question
+        self.asked += 1
         self._changed()
         try:
             return await self._answer
@@ -157,11 +173,23 @@ class Bridge:
             self.question = self._answer = None
             self._changed()
 
+    @property
+    def can_lend(self) -> bool:
+        return self.lender is not None
+
+    async def lend(self, host: str, argv: Sequence[str]) -> int:
+        if self.lender is None:
+            raise RunbookError("This terminal cannot be lent.")
+        return await self.lender(host, argv)
+
     # ── the screen calls ───────────────────────────────────────────────────────────────────
-    def reply(self, answer: Answer) -> None:
-        """Does nothing when the question is no longer open."""
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(answer)
+    def reply(self, answer: Answer) -> bool:
+        """False when no question is open any more. Whether it answers the one that is open is for the
+        engine to say."""
+        if self._answer is None or self._answer.done():
+            return False
+        self._answer.set_result(answer)
+        return True
 
     def _changed(self) -> None:
         self.version += 1

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runbook.events import Asked, Progress, Waiting
+from runbook.events import Asked, LookingAgain, Progress, Waiting
 from runbook.guide import Step
 from runbook.runtime import seconds_between
 from runbook.state import AttemptState, HostState, RunState, StepState
 from runbook.text import printable
 from runbook.units import duration, size
+from runbook.wording import unnamed
 from tui import prose
 from tui.bridge import Sign
 from tui.paper import Paper, tone
@@ -32,6 +33,7 @@ class View:
     state: RunState
     question: Asked | None
     signs: dict[str, Sign]
+    looking: dict[str, LookingAgain]
     now: str
     monotonic: float
 
@@ -60,7 +62,8 @@ class View:
     def mark(self) -> Mark:
         if self.asked:
             return STEP["asking"]
-        return Mark("▶", "looking", "accent") if self.earlier else STEP[self.known.status]
+        looking = self.earlier or self.step.id in self.looking
+        return Mark("▶", "looking", "accent") if looking else STEP[self.known.status]
 
     @property
     def seconds(self) -> float:
@@ -71,7 +74,12 @@ class View:
             for question in self.state.questions.values()
             if question.asked.step == self.step.id and not question.void
         )
-        return max(whole - sum(waited), 0.0)
+        lent = (
+            seconds_between(shell.opened_at, shell.closed_at or self.now)
+            for shell in self.state.shells.values()
+            if shell.opened.step == self.step.id and shell.opened.standing
+        )
+        return max(whole - sum(waited) - sum(lent), 0.0)
 
     @property
     def acted(self) -> bool:
@@ -177,7 +185,7 @@ def _host(view: View, paper: Paper, host: HostState, pad: int) -> None:
     if host.status == "running":
         said = sign_text(sign, view.monotonic) if sign and sign.live.step == view.step.id else ""
     else:
-        said = host.summary
+        said = unnamed(host.name, host.summary)
     text = "  ".join(part for part in (f"{where(host.name):<{pad}}", took, said) if part)
     paper.mark(mark, text, 2)
     if host.ended and host.ended.next:
@@ -219,7 +227,7 @@ def _checks(view: View, paper: Paper, phase: str, *, bad_first: bool = False) ->
     for check in found[:MOST]:
         extra = "" if check.required else " (not required)"
         simulated = " (simulated)" if check.simulated and marked else ""
-        said = f"{where(check.host)}  {check.check}: {check.observed}{extra}{simulated}"
+        said = f"{where(check.host)}  {check.check}: {unnamed(check.host, check.observed)}{extra}{simulated}"
         paper.mark(CHECK[check.verdict], said, 2, 4)
         if check.verdict != "pass":
             paper.text(f"expected: {check.expected}", tone("muted"), 9)
@@ -233,7 +241,7 @@ def _plan(paper: Paper, attempt: AttemptState) -> None:
     changes = next((plan.changes for plan in plans if plan.changes), "")
     paper.heading("Plan", changes)
     for plan in plans:
-        paper.text(f"{where(plan.host)}: {plan.summary}", "bold", 2)
+        paper.text(f"{where(plan.host)}: {unnamed(plan.host, plan.summary)}", "bold", 2)
         for item in plan.items[:MOST]:
             for line in item.split("\n")[:MOST]:
                 paper.item(line, " " if line[:1].isspace() else "→", 4, _diff_tone(line))
@@ -255,15 +263,21 @@ def _looked_back(view: View, paper: Paper) -> None:
     paper.heading("Looked at again on resume")
     words = {True: HOST["already"], False: Mark("!", "changed", "warning"), None: GONE[None]}
     for probe in view.known.looked_back[-MOST:]:
-        paper.mark(words[probe.satisfied], f"{where(probe.host)}  {probe.summary}", 2)
+        said = unnamed(probe.host, probe.summary)
+        paper.mark(words[probe.satisfied], f"{where(probe.host)}  {said}", 2)
 
 
 def _notes(view: View, paper: Paper, attempt: AttemptState) -> None:
     said = [note for note in view.state.notes if note.step == view.step.id]
-    if not said and not attempt.notes:
+    shells = [shell for shell in view.state.shells.values() if shell.opened.step == view.step.id]
+    if not said and not attempt.notes and not shells:
         return
     paper.heading("On record")
     for note in attempt.notes[-MOST:]:
-        paper.item(f"{where(note.host)}: {note.text}" if note.host else note.text)
+        text = unnamed(note.host, note.text)
+        paper.item(f"{where(note.host)}: {text}" if note.host else text)
+    for shell in shells[-MOST:]:
+        long = f" for {duration(shell.closed.seconds)}" if shell.closed else ", its end is not on record"
+        paper.item(f"{where(shell.opened.host)}: a shell was open{long} (by {shell.opened.by})")
     for note in said[-MOST:]:
         paper.item(f"{note.kind.upper()} by {note.by}: {printable(note.text)}", "✎")

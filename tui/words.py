@@ -51,6 +51,7 @@ RUN = {
     "stopped": Mark("■", "stopped", "warning"),
     "unfinished": Mark("…", "unfinished", "warning"),
     "running": Mark("▶", "open in another terminal", "accent"),
+    "damaged": Mark("✗", "damaged", "error"),
     "unreadable": Mark("?", "unreadable", "error"),
 }
 GONE = {

@@ -154,6 +154,10 @@ class Hosts(Protocol):
         """The host of that machine name ("operator" for this PC); connects when needed."""
         ...
 
+    def shell_argv(self, name: str) -> list[str]:
+        """The local command that opens a shell there for a person; [] when no such machine is known."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -1,7 +1,7 @@
 """The drill report: a pure function of the journal, as Markdown or JSON.
 
 ``model`` what it holds · ``build`` records -> report · ``markdown``, ``json`` report -> text ·
-``verify`` is anything changed since?
+``saving`` its files, on record · ``verify`` is anything changed since?
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def text(run_dir: Path, form: str = "md") -> str:
     """The report of the run in that folder as "md" or "json". A damaged journal is reported as
     far as it can be read, and the report says so. Raises StateError when there is none."""
     from runbook.journal import check
-    from runbook.report.build import build
+    from runbook.report.build import build, of_run
 
-    return render(build(*check(run_dir)), form)
+    return render(build(*of_run(*check(run_dir))), form)
 
 
 def render(report: Report, form: str) -> str:
@@ -32,7 +32,8 @@ def render(report: Report, form: str) -> str:
 
 
 def save(run_dir: Path) -> list[Path]:
-    """Write report.md and report.json into the run's folder (mode 0600, each replaced as a whole)."""
-    from runbook.report.verify import save as save_files
+    """Write report.md and report.json into the run's folder (mode 0600, each replaced as a whole);
+    that they were written goes on record. Raises StateError."""
+    from runbook.report.saving import save as save_files
 
     return save_files(run_dir)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from runbook.deviations import Deviation
 from runbook.errors import GuideError
-from runbook.events import Record
+from runbook.events import Record, ReportWritten
 from runbook.guide import Guide, parse
 from runbook.journal import Verification
 from runbook.report import model
@@ -27,6 +27,17 @@ _CONTROLS = (
     ("ISO/IEC 27001", "A.8.13 Information backup (restoring is tested)", "6, 7"),
     ("ISO 22301", "8.5 Exercise programme", "4, 11, 12, 13, 16"),
 )
+
+
+def of_run(records: Sequence[Record], proved: Verification) -> tuple[Sequence[Record], Verification]:
+    """As far as the run itself went: a report says nothing of what was only recorded of reports after
+    it, so that writing it again changes nothing. Of a damaged journal nothing is left out."""
+    count = len(records)
+    while proved.ok and count > 1 and isinstance(records[count - 1].event, ReportWritten):
+        count -= 1
+    if count == len(records):
+        return records, proved
+    return records[:count], Verification(True, count, records[count - 1].hash)
 
 
 def build(records: Sequence[Record], verification: Verification) -> model.Report:

@@ -14,6 +14,7 @@ from runbook.events import (
     Record,
     RunResumed,
     RunStarted,
+    ShellOpened,
     StepEnded,
 )
 from runbook.guide import Guide
@@ -29,6 +30,7 @@ _DEEDS = {
     Answered: "answered",
     NoteAdded: "wrote a remark",
     CancelRequested: "cancelled",
+    ShellOpened: "opened a shell",
     StepEnded: "decided a step",
 }
 
@@ -176,7 +178,8 @@ def _waits(state: RunState) -> tuple[model.Wait, ...]:
     found = []
     for question in state.questions.values():
         asked, answered = question.asked, question.answered
-        answer = missing("never answered; the program ended" if question.void else "it is still open")
+        gone = f"never answered; {question.why or 'the program ended'}"
+        answer = missing(gone if question.void else "it is still open")
         if answered:
             answer = answered.value or (f"(secret) {answered.label}" if answered.label else "")
         found.append(

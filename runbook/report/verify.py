@@ -1,7 +1,17 @@
 """Has anything been changed since? Journal, output files and saved report, against each other.
 
-Everything is compared with the journal, offline. What this cannot see: a journal that was written
-anew as a whole; for that its last hash is kept elsewhere.
+Everything is compared with the journal, offline. What the journal proves:
+
+- its records: each by its hash, their order and number by their links; that none was cut off the
+  end, by a report that was written after it;
+- output files: every one that an act's end names is there, and is what it was;
+- the report: its files' hashes go on record when they are written, so one that is gone or changed is
+  seen. One that is not on record (an older program, or the journal was open elsewhere) is proved by
+  being exactly what the journal gives; whether such a one was deleted cannot be known, so a report
+  that is neither on record nor there is a remark. So is output of an act without an end.
+
+What nobody can see here: a journal that was written anew as a whole, or cut off together with its
+report; for that the last hash is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -10,17 +20,16 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbook import journal
-from runbook.errors import StateError
-from runbook.events import Record
+from runbook.events import Record, ReportWritten
 from runbook.journal import Verification
 from runbook.output import FOLDER
 from runbook.report import FILES, render
-from runbook.report.build import build
+from runbook.report.build import build, of_run
 from runbook.report.data import evidence
 from runbook.state import RunState, replay
 
@@ -28,7 +37,8 @@ from runbook.state import RunState, replay
 @dataclass(frozen=True)
 class VerifyResult:
     """``files`` is the number of output and report files that were compared; ``problems`` name
-    what was changed, ``remarks`` what is worth knowing and no change."""
+    what was changed, ``remarks`` what is worth knowing and no change. ``head`` is the hash of the run's
+    last record, as its report says it."""
 
     ok: bool
     records: int
@@ -40,10 +50,11 @@ class VerifyResult:
 
 def verify(run_dir: Path) -> VerifyResult:
     """Raises StateError when there is no journal to read."""
-    records, proved = journal.check(run_dir)
+    everything, proved = journal.check(run_dir)
+    records, extent = of_run(everything, proved)
     problems = [f"journal: {problem}" for problem in proved.problems]
     remarks: list[str] = []
-    state = replay(records)
+    state = replay(everything)
     files = 0
     named = set()
     for each in evidence(state):
@@ -58,16 +69,20 @@ def verify(run_dir: Path) -> VerifyResult:
         else:
             problems.append(f"{path}: the journal does not name this file")
     for form, name in FILES.items():
-        if (run_dir / name).exists():
+        if os.path.lexists(run_dir / name):
             files += 1
-            _saved(run_dir, form, name, records, proved, problems, remarks)
+            problem, remark = _saved(run_dir / name, form, records, extent, state)
+        elif state.report and name in state.report.files:
+            problem, remark = "is missing: the journal says that it was written", ""
         else:
-            remarks.append(f"{name}: not saved yet")
+            problem, remark = "", "not on record as written, and not there"
+        problems += [f"{name}: {problem}"] if problem else []
+        remarks += [f"{name}: {remark}"] if remark else []
     return VerifyResult(
         ok=not problems,
         records=proved.records,
         files=files,
-        head=proved.head,
+        head=extent.head,
         problems=tuple(problems),
         remarks=tuple(remarks),
     )
@@ -114,22 +129,19 @@ def _of_open_act(path: str, state: RunState) -> bool:
 
 
 def _saved(
-    run_dir: Path,
-    form: str,
-    name: str,
-    records: list[Record],
-    proved: Verification,
-    problems: list[str],
-    remarks: list[str],
-) -> None:
-    """The saved report must be what the journal gives now, or what it gave when it was shorter."""
+    path: Path, form: str, records: Sequence[Record], proved: Verification, state: RunState
+) -> tuple[str, str]:
+    """(problem, remark) of a report that is there. It is what was put on record as written, or what
+    the journal gives now, or gave when it was shorter; anything else was changed."""
     try:
-        saved = (run_dir / name).read_bytes()
+        saved = path.read_bytes()
     except OSError as error:
-        problems.append(f"{name}: cannot be read: {error.strerror}")
-        return
+        return f"cannot be read: {error.strerror}", ""
+    written = state.report
+    if written and hashlib.sha256(saved).hexdigest() == written.files.get(path.name):
+        return "", _age(records, written.records)
     if saved == render(build(records, proved), form).encode():
-        return
+        return "", ""
     hashes = {found.decode() for found in re.findall(rb"\b[0-9a-f]{64}\b", saved)}
     for count in range(len(records) - 1, 0, -1):
         head = records[count - 1].hash
@@ -137,30 +149,11 @@ def _saved(
             continue
         earlier = Verification(True, count, head)
         if proved.ok and saved == render(build(records[:count], earlier), form).encode():
-            remarks.append(f"{name}: made after record {count}; {len(records) - count} have come since")
-            return
-    problems.append(f"{name}: is not what the journal gives")
+            return "", _age(records, count)
+    return "is not what the journal gives: it was changed after it was written", ""
 
 
-def save(run_dir: Path) -> list[Path]:
-    """See report.save()."""
-    report = build(*journal.check(run_dir))
-    return [_replace(run_dir / name, render(report, form)) for form, name in FILES.items()]
-
-
-def _replace(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(file, "wb") as opened:
-            opened.write(text.encode())
-            opened.flush()
-            os.fsync(file)
-        part.replace(path)
-    except OSError as error:
-        raise StateError(
-            f"The report {path} cannot be written: {error.strerror}.",
-            next="The journal is not touched; make room and ask for the report again.",
-        ) from None
-    return path
+def _age(records: Sequence[Record], count: int) -> str:
+    """That the run went on after the report; that reports were written is no news."""
+    since = sum(not isinstance(record.event, ReportWritten) for record in records[count:])
+    return f"made after record {count}; {since} have come since" if since else ""

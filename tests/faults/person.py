@@ -23,7 +23,8 @@ class Person:
         self.asked.append(question)
         assert len(self.asked) < 100, "asked again and again"
         value = self.says.get(f"{question.kind}:{question.step}", self.says.get(question.kind))
-        return Answer(question.default if value is None else value, "Tester", "test")
+        value = question.default if value is None else value
+        return Answer(question.id, value, "Tester", "test")
 
     def record(self, record: Record) -> None:
         pass

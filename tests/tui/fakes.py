@@ -145,8 +145,9 @@ class FakeSession:
         self.clock = clock or FakeClock()
         self.script, self.calls = script, list[tuple[Any, ...]]()
         self.front: FrontEnd | None = None
-        self.shell: list[str] = ["true"]
+        self.shell_argv: list[str] = ["true"]
         self.answers: list[Answer] = []
+        self.reports = [Path("/runs/fake/report.md"), Path("/runs/fake/report.json")]
         self._seq = self._asked = 0
         self._emit(
             RunStarted(
@@ -197,9 +198,10 @@ class FakeSession:
         self.calls.append(("note", kind, text, by, step))
         self.emit(NoteAdded(kind=kind, text=text, by=by, step=step))
 
-    async def cancel_step(self, by: str) -> None:
+    async def cancel_step(self, by: str) -> bool:
         self.calls.append(("cancel", by))
         self.emit(CancelRequested(step=self.state.current, by=by))
+        return True
 
     async def stop(self) -> None:
         self.calls.append(("stop",))
@@ -207,8 +209,13 @@ class FakeSession:
     async def recheck(self) -> list[CheckDone]:
         return [check("compose.file_found", "vm1", "fail", "no compose file"), check("x.y", "vm2")]
 
-    def shell_argv(self, host: str) -> list[str]:
-        return self.shell
+    async def shell(self, host: str, by: str) -> int:
+        self.calls.append(("shell", host, by))
+        front: Any = self.front
+        return await front.lend(host, self.shell_argv)
+
+    async def save_report(self) -> list[Path]:
+        return self.reports
 
     async def close(self) -> None:
         self.calls.append(("close",))
@@ -344,9 +351,10 @@ async def asking(run: FakeSession) -> RunVerdict:
 FAILED = (
     Option("retry", "Try the step again", "probed, planned and asked for anew"),
     Option("retry_failed", "Try the failed hosts again", "vm2"),
+    Option("shell", "Open a shell on a machine", "on record; then this is asked again"),
     Option("by_hand", "I did it by hand", "the same checks judge"),
-    Option("skip", "Skip it", "a reason is asked for; the run cannot end as passed"),
-    Option("override", "Accept it as it is", "against the checks; a reason is asked for"),
+    Option("skip", "Skip it", "with a reason; the run cannot end as passed"),
+    Option("override", "Accept it as it is", "against the checks, with a reason"),
     Option("stop", "Stop and resume later", "nothing more is changed"),
 )
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_USE, EXIT_WAITS, StateError
@@ -452,14 +453,22 @@ async def test_the_report_is_shown_and_written() -> None:
         await until(pilot, "working")
 
 
+def lend_in_test(pilot: Pilot[None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no terminal in a test: what the app would lend is this process's own standard input."""
+    monkeypatch.setattr(pilot.app, "suspend", nullcontext)
+    screen = pilot.app.screen
+    assert isinstance(screen, RunScreen)
+    screen.bridge.lender = screen.lend
+
+
 async def test_a_shell_is_awaited_while_the_run_goes_on(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker = tmp_path / "was-here"
     async with driven(fakes.forever) as (pilot, run):
-        run.shell = ["touch", str(marker)]
-        monkeypatch.setattr(pilot.app, "suspend", nullcontext)  # there is no terminal in this test
+        run.shell_argv = ["touch", str(marker)]
         await until(pilot, "working")
+        lend_in_test(pilot, monkeypatch)
         await pilot.press("s")
         await until(pilot, "A shell on which machine?")
         await pilot.press("enter")

@@ -127,12 +127,9 @@ async def test_guides_settings_runs_and_contacts_do_no_harm() -> None:
         assert not [sign for sign in NEVER if sign in text]
 
 
-async def test_a_notification_is_never_markup(tmp_path: Path) -> None:
-    class Files(FakeWorkbench):
-        def save_report(self, run: str) -> list[Path]:
-            return [Path("/runs/[/foo] [options]/report.md")]
-
-    async with driven(fakes.asking, bench=Files) as (pilot, _):
+async def test_a_notification_is_never_markup() -> None:
+    async with driven(fakes.asking) as (pilot, run):
+        run.reports = [Path("/runs/[/foo] [options]/report.md")]
         await until(pilot, "Do this?")
         await pilot.press("enter")
         await until(pilot, "/runs/[/foo]")

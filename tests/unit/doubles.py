@@ -207,6 +207,9 @@ class FakeHosts:
             raise host.down
         return host
 
+    def shell_argv(self, name: str) -> list[str]:
+        return self.by_name[name].shell_argv() if name in self.by_name else []
+
     async def close(self) -> None:
         pass
 

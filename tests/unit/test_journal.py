@@ -358,6 +358,56 @@ async def test_runs_are_listed_newest_first_with_their_state(tmp_path: Path) -> 
     await opened.close()
 
 
+async def test_a_damaged_journal_is_listed_as_one(tmp_path: Path) -> None:
+    for name in ("small", "large", "cut", "first"):
+        events = [note("y" * 500) for _ in range(200 if name == "large" else 3)]
+        await write(tmp_path / "runs" / name, STARTED, *events, RunEnded(verdict="passed"))
+
+    def change(name: str, how: Any) -> None:
+        path = tmp_path / "runs" / name / "journal.jsonl"
+        path.write_bytes(how(path.read_bytes()))
+
+    def listed() -> dict[str, tuple[str, str]]:
+        return {run.id: (run.status, run.problem) for run in journal.runs(tmp_path)}
+
+    assert set(listed().values()) == {("passed", "")}
+    change("small", lambda data: data.replace(b"passed", b"failed"))
+    change("large", lambda data: b"".join(data.splitlines(True)[:-2] + data.splitlines(True)[-1:]))
+    change("cut", lambda data: data + b'{"v":1,"seq":6')
+    change("first", lambda data: data.replace(b"Full system restore", b"Half system restore"))
+    found = listed()
+    assert found["small"] == ("damaged", "record 5: was changed (its hash does not fit its text)")
+    assert found["large"][0] == "damaged"
+    assert found["large"][1].startswith("record 201: does not follow the record before it")
+    assert found["cut"] == ("passed", ""), "what a kill leaves is no damage"
+    assert found["first"] == ("damaged", "record 1: was changed (its hash does not fit its text)")
+    assert not any(run.unfinished for run in journal.runs(tmp_path))
+
+
+async def test_the_list_reads_little_of_a_long_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it costs does not grow with the journal; `report verify` reads all of it."""
+    folder = tmp_path / "runs" / "long"
+    await write(folder, STARTED, *(note("y" * 500) for _ in range(400)), RunEnded(verdict="passed"))
+    proved: list[int] = []
+
+    def counting(raw: bytes) -> Any:
+        proved.append(len(raw))
+        return parse(raw)
+
+    parse = chain.parse
+    monkeypatch.setattr("runbook.chain.parse", counting)
+    assert journal.runs(tmp_path)[0].status == "passed"
+    assert sum(proved) < 40_000 < (folder / "journal.jsonl").stat().st_size
+
+
+async def test_a_last_record_larger_than_what_is_read_at_once(tmp_path: Path) -> None:
+    await write(tmp_path / "runs" / "r", STARTED, note("z" * 300_000))
+    await write(tmp_path / "runs" / "r", RunEnded(verdict="stopped", reason="z" * 200_000))
+    assert journal.runs(tmp_path)[0].status == "stopped"
+
+
 def test_names_of_runs_are_safe(tmp_path: Path) -> None:
     clock = Clock()
     assert journal.new_run_id(tmp_path, "g", "drill", clock, "Übung Q4/2026 ../x") == "Ubung-Q4-2026-..-x"

@@ -31,6 +31,7 @@ from runbook.events import (
     Planned,
     Probed,
     Ran,
+    ReportWritten,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -39,6 +40,7 @@ from runbook.events import (
 )
 from runbook.journal import Journal, OutputFile, check, read
 from runbook.redact import Redactor
+from runbook.report import FILES, saving
 from runbook.report.build import build
 from runbook.report.verify import verify
 
@@ -194,7 +196,7 @@ async def make(folder: Path, *, mode: Any = "drill", end: bool = True) -> Path:
 async def test_a_small_journal_gives_exactly_this_report(tmp_path: Path) -> None:
     """UPDATE_GOLDEN=1 writes the files anew; then read the difference."""
     run = await make(tmp_path / "run")
-    report.save(run)
+    saving.write(run)
     if os.environ.get("UPDATE_GOLDEN"):
         shutil.rmtree(GOLDEN, ignore_errors=True)
         shutil.copytree(run, GOLDEN, ignore=shutil.ignore_patterns("journal.lock"))
@@ -369,7 +371,86 @@ async def test_a_report_made_before_the_run_went_on_is_old_not_changed(run: Path
     (run / "report.md").write_text(changed)
     assert not verify(run).ok
     report.save(run)
-    assert verify(run) == type(result)(True, 35, 4, verify(run).head)
+    assert verify(run) == type(result)(True, 36, 4, read(run)[34].hash)
+
+
+@pytest.fixture
+async def saved(tmp_path: Path) -> Path:
+    """A run whose report is on record as written."""
+    folder = await make(tmp_path / "saved")
+    report.save(folder)
+    return folder
+
+
+async def test_that_the_report_was_written_is_on_record(saved: Path) -> None:
+    said = read(saved)[-1].event
+    assert isinstance(said, ReportWritten) and said.records == 34
+    for name in FILES.values():
+        assert said.files[name] == hashlib.sha256((saved / name).read_bytes()).hexdigest()
+    result = verify(saved)
+    assert (result.ok, result.remarks, result.files, result.records) == (True, (), 4, 35)
+    assert f"Last hash**: {result.head}" in (saved / "report.md").read_text()
+    assert report.text(saved) == (saved / "report.md").read_text()
+
+
+async def test_writing_it_again_changes_nothing(saved: Path) -> None:
+    before = {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    report.save(saved)
+    assert {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", FILES.values())
+async def test_a_report_that_is_gone_or_changed_is_named(saved: Path, name: str) -> None:
+    whole = (saved / name).read_bytes()
+    (saved / name).unlink()
+    assert verify(saved).problems == (f"{name}: is missing: the journal says that it was written",)
+    (saved / name).write_bytes(whole.replace(b"9", b"8", 1))
+    assert [problem.split(":")[0] for problem in verify(saved).problems] == [name]
+    (saved / name).write_bytes(whole)
+    assert verify(saved).ok
+
+
+async def test_output_that_is_gone_is_named_with_its_report(saved: Path) -> None:
+    shutil.rmtree(saved / "output")
+    (saved / "report.md").unlink()
+    assert [problem.split(":")[0] for problem in verify(saved).problems] == [
+        "output/freeze.1.backup.log",
+        "output/restore.2.vm1.log",
+        "report.md",
+    ]
+
+
+async def test_a_report_that_was_never_written_is_a_remark(tmp_path: Path) -> None:
+    result = verify(await make(tmp_path / "run"))
+    assert result.ok
+    assert result.remarks == tuple(f"{n}: not on record as written, and not there" for n in FILES.values())
+
+
+async def test_a_report_of_another_version_of_this_program_is_still_proved(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runbook.report.verify.render", lambda report, form: "drawn in another way")
+    assert verify(saved).ok
+    (saved / "report.md").write_text("forged")
+    assert not verify(saved).ok
+
+
+async def test_while_another_program_has_the_run_its_report_is_written_off_the_record(saved: Path) -> None:
+    journal = Journal.open(saved, Clock(), Redactor())
+    await journal.append(NoteAdded(kind="note", text="afterwards", by="bea"))
+    report.save(saved)
+    await journal.close()
+    assert isinstance(read(saved)[-1].event, NoteAdded)
+    assert verify(saved).ok, "it is exactly what the journal gives"
+
+
+async def test_a_report_later_makes_the_run_no_longer(saved: Path) -> None:
+    """Neither its end nor its times move when its report is looked at days later."""
+    before = json.loads(report.text(saved, "json"))
+    opened = Journal.open(saved, Clock(), Redactor())
+    opened.append_now(ReportWritten(records=34, files={}))
+    opened.close_now()
+    assert json.loads(report.text(saved, "json")) == before
 
 
 def test_a_damaged_journal_is_reported_and_says_so(run: Path) -> None:

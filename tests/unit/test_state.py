@@ -14,6 +14,7 @@ from runbook.events import (
     ActEnded,
     ActStarted,
     Answered,
+    AnswerRefused,
     Asked,
     AttemptStarted,
     CancelConfirmed,
@@ -26,12 +27,16 @@ from runbook.events import (
     Noted,
     Planned,
     Probed,
+    QuestionWithdrawn,
     Ran,
     Record,
+    ReportWritten,
     RunEnded,
     RunResumed,
     RunStarted,
     Saved,
+    ShellClosed,
+    ShellOpened,
     StepEnded,
     Unknown,
 )
@@ -252,6 +257,47 @@ def test_the_clock_runs_while_a_question_is_open() -> None:
     assert (state.times.elapsed(now), state.times.waited(now), state.times.machine(now)) == (60, 50, 10)
 
 
+def test_a_withdrawn_question_waits_no_longer() -> None:
+    state = replay(records(STARTED, asked(1), QuestionWithdrawn(id="q1", why="what asked it was ended")))
+    now = stamp(datetime(2026, 11, 24, 4, 0, tzinfo=UTC))
+    assert state.open_question is None
+    assert state.times.waited(now) == 10
+    state.apply(records(answered(1))[0])
+    assert state.questions["q1"].void and state.times.waited(now) == 10
+
+
+def test_a_shell_while_the_run_stands_still_is_a_persons_time_and_a_remark() -> None:
+    opened = {"step": "a", "host": "vm1", "by": "ana"}
+    state = replay(
+        records(
+            STARTED,
+            attempt(),
+            ShellOpened(id="s1", **opened, standing=True),  # 20
+            200,
+            ShellClosed(id="s1", host="vm1", seconds=200, exit_status=0),  # 220
+            ShellOpened(id="s2", **opened),  # beside the run's work
+            ShellClosed(id="s2", host="vm1", seconds=10, exit_status=0),
+            ShellOpened(id="s3", **opened),
+        )
+    )
+    assert state.times.waited(state.last_at) == 200
+    assert [remark.text for remark in state.remarks] == [
+        "A shell was open on vm1 for 3m20. What was done in it is not on record.",
+        "A shell was open on vm1 for 10s. What was done in it is not on record.",
+        "A shell was open on vm1 until an end that is not on record. What was done in it is not on record.",
+    ]
+    assert all(remark.by == "ana" for remark in state.remarks)
+
+
+def test_refused_answers_are_remarks() -> None:
+    refused = AnswerRefused(id="q1", given="q0", by="bea", via="tui", why="it came too late")
+    state = replay(records(STARTED, asked(1), refused, answered(1)))
+    assert [(r.kind, r.text, r.by) for r in state.remarks] == [
+        ("answer refused", "q1: it came too late.", "bea")
+    ]
+    assert state.questions["q1"].answered
+
+
 def test_events_of_a_newer_program_and_remarks_of_people() -> None:
     state = replay(
         records(STARTED, Unknown("newer", b"{}"), NoteAdded(kind="issue", text="slow", by="ana", step="a"))
@@ -277,6 +323,11 @@ EVENTS = st.one_of(
     st.builds(CancelConfirmed, step=WHERE["step"], host=HOSTS, gone=st.none()),
     st.builds(Asked, id=QUESTION, step=WHERE["step"], kind=st.just("confirm"), text=st.just("")),
     st.builds(Answered, id=QUESTION, value=st.just(""), by=st.just(""), via=st.just("")),
+    st.builds(AnswerRefused, id=QUESTION, given=QUESTION, by=st.just(""), via=st.just(""), why=st.just("")),
+    st.builds(QuestionWithdrawn, id=QUESTION, why=st.just("")),
+    st.builds(ShellOpened, id=QUESTION, step=WHERE["step"], host=HOSTS, by=st.just("")),
+    st.builds(ShellClosed, id=QUESTION, host=HOSTS, seconds=st.just(1.0), exit_status=st.none()),
+    st.builds(ReportWritten, records=st.just(1), files=st.just({})),
 )  # fmt: skip
 
 

@@ -115,7 +115,8 @@ class Home(Screen[None]):
         mark = RUN.get(run.status, RUN["unreadable"])
         at = f" at step {run.step}" if run.unfinished and run.step else ""
         began = f" · {run.started[:16].replace('T', ' ')} UTC" if run.started else ""
-        return Choice(f"run:{run.id}", run.id, f"{mark}{at} · {run.mode.upper() or '?'}{began}")
+        wrong = f": {printable(run.problem, limit=200)}" if run.problem else ""
+        return Choice(f"run:{run.id}", run.id, f"{mark}{wrong}{at} · {run.mode.upper() or '?'}{began}")
 
     def _foot(self) -> Content:
         contact = printable(one_line(self.data.contacts), limit=200)

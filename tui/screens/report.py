@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -18,13 +20,20 @@ from tui.reader import write
 from tui.screens.dialogs import problem
 from tui.widgets.keybar import KeyBar
 
+Save = Callable[[], Awaitable[list[Path]]]
+
 
 class ReportScreen(Screen[None]):
     BINDINGS = actions.bindings("report")
 
-    def __init__(self, bench: Bench, run: str) -> None:
+    def __init__(self, bench: Bench, run: str, save: Save | None = None) -> None:
+        """``save``: how the report of a run that is open here is written, so that it goes on record."""
         super().__init__()
         self.bench, self.run = bench, run
+        self._write = save or self._write_closed
+
+    async def _write_closed(self) -> list[Path]:
+        return await asyncio.to_thread(self.bench.save_report, self.run)
 
     def compose(self) -> ComposeResult:
         yield Static(Content(f" Report of {printable(self.run)}"), id="report-title", markup=False)
@@ -63,7 +72,7 @@ class ReportScreen(Screen[None]):
 
     async def _save(self) -> None:
         try:
-            paths = await asyncio.to_thread(self.bench.save_report, self.run)
+            paths = await self._write()
         except Exception as error:
             await self.app.push_screen(problem(error, "The report could not be written"))
             return

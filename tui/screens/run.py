@@ -58,7 +58,10 @@ class RunScreen(RunKeys, Screen[int]):
         self.follow_run = True
         self._target = _seconds(run.guide.rto) or _seconds(run.site.objectives.rto)
         self._drawn = (-1, -1)
-        self._asked = ""
+        #: which question is shown: its id, and how often it was asked
+        self._asked = ("", 0)
+        #: drawing failed once; that was said
+        self._undrawn = False
 
     def compose(self) -> ComposeResult:
         yield Banner(self.run.guide.title, self.run.mode, self.run.id, self.run.site.name)
@@ -74,6 +77,8 @@ class RunScreen(RunKeys, Screen[int]):
     async def on_mount(self) -> None:
         await self.query_one(QuestionPanel).ask(None)
         self.query_one(Detail).focus()
+        if self.can_lend:
+            self.bridge.lender = self.lend
         self.set_interval(TICK, self.tick)
         await self.tick()
         self.run_worker(self._drive(), exit_on_error=False, group="drive")
@@ -103,7 +108,8 @@ class RunScreen(RunKeys, Screen[int]):
         )
         question = self.bridge.question
         now, monotonic = stamp(self.clock.now()), self.clock.monotonic()
-        return View(step, number, self.run.state, question, self.bridge.signs, now, monotonic)
+        signs, looking = self.bridge.signs, self.bridge.looking
+        return View(step, number, self.run.state, question, signs, looking, now, monotonic)
 
     @property
     def current(self) -> str:
@@ -113,9 +119,18 @@ class RunScreen(RunKeys, Screen[int]):
         return next((id for id in (asked, self.run.state.current) if id in ids), ids[0])
 
     async def tick(self) -> None:
-        """Ten times a second: nothing when nothing changed; times once a second."""
+        """Ten times a second: nothing when nothing changed; times once a second. A defect in drawing
+        is said, once, and does not take the run down."""
         if not self.is_mounted or self.app._batch_count:  # a shell has the terminal
             return
+        try:
+            await self._tick()
+        except Exception as error:
+            if not self._undrawn and self.is_mounted:
+                self._undrawn = True
+                self.app.push_screen(problem(error, "The screen could not be drawn; the run goes on"))
+
+    async def _tick(self) -> None:
         await self._question()
         second = int(self.clock.monotonic())
         known = self.run.state.steps.get(self.bridge.step)
@@ -188,9 +203,10 @@ class RunScreen(RunKeys, Screen[int]):
     # ── questions ──────────────────────────────────────────────────────────────────────────
     async def _question(self) -> None:
         question = self.bridge.question
-        if (question.id if question else "") == self._asked:
+        asked = (question.id, self.bridge.asked) if question else ("", 0)
+        if asked == self._asked:
             return
-        self._asked = question.id if question else ""
+        self._asked = asked
         panel = self.query_one(QuestionPanel)
         had_focus = panel.has_focus_within
         if question is not None:
@@ -202,7 +218,10 @@ class RunScreen(RunKeys, Screen[int]):
         self.redraw()
 
     def on_question_panel_answered(self, message: QuestionPanel.Answered) -> None:
-        self.bridge.reply(Answer(message.value, self.bridge.by, "tui", secret=message.secret))
+        question = message.question.id
+        answer = Answer(question, message.value, self.bridge.by, "tui", secret=message.secret)
+        if not self.bridge.reply(answer):
+            self.notify("That question is no longer open; nothing was answered.", markup=False)
 
     def on_steps_tree_picked(self, message: StepsTree.Picked) -> None:
         if message.step != self.looked_at and self.query_one(StepsTree).has_focus:

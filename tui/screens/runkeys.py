@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from textual.app import SuspendNotSupported
 from textual.screen import Screen
 
+from runbook import terminal
+from runbook.errors import RunbookError
 from runbook.state import HostState
 from runbook.text import printable
 from tui.paper import Paper
@@ -19,6 +20,9 @@ from tui.widgets.output import OutputPane
 from tui.widgets.question import QuestionPanel
 from tui.widgets.steps import StepsTree
 from tui.words import CHECK, where
+
+#: what ssh ends with when it could not connect
+NO_CONNECTION = 255
 
 if TYPE_CHECKING:
     from tui.bridge import Bench, Bridge, Run
@@ -132,12 +136,12 @@ class RunKeys(Screen[Any]):
     def action_report(self) -> None:
         from tui.screens.report import ReportScreen
 
-        self.app.push_screen(ReportScreen(self.bench, self.run.id))
+        self.app.push_screen(ReportScreen(self.bench, self.run.id, self.run.save_report))
 
     async def _keep_report(self) -> None:
         """The run has ended: its report is written, without being asked."""
         try:
-            paths = await asyncio.to_thread(self.bench.save_report, self.run.id)
+            paths = await self.run.save_report()
         except Exception as error:
             self.app.push_screen(problem(error, "The report could not be written"))
             return
@@ -186,12 +190,21 @@ class RunKeys(Screen[Any]):
 
         def cancel(choice: str | None) -> None:
             if choice == "yes":
-                self._do(self.run.cancel_step(self.bridge.by))
+                self.run_worker(self._cancel(), exit_on_error=False)
 
         text = f"Running on {names}. What it has done so far stays done."
         self.app.push_screen(
             Pick(f"Cancel step {self.run.state.current}?", text, choices, "no", "error"), cancel
         )
+
+    async def _cancel(self) -> None:
+        try:
+            running = await self.run.cancel_step(self.bridge.by)
+        except Exception as error:
+            self.app.push_screen(problem(error))
+            return
+        if not running:
+            self.notify("Nothing runs any more that could be cancelled.", markup=False)
 
     def action_shell(self) -> None:
         hosts = [host.name for host in self._hosts_now()]
@@ -205,30 +218,44 @@ class RunKeys(Screen[Any]):
         self.app.push_screen(Pick("A shell on which machine?", text, choices), self._open_shell)
 
     def _open_shell(self, host: str | None) -> None:
-        if host is None:
-            return
-        argv = self.run.shell_argv(host)
-        if not argv:
-            self.notify(f"{where(host)} is not known yet: an earlier step makes it.", markup=False)
-            return
-        self.run_worker(self._shell(host, argv), exit_on_error=False, exclusive=True, group="shell")
+        if host is not None:
+            self.run_worker(self._shell(host), exit_on_error=False, exclusive=True, group="shell")
 
-    async def _shell(self, host: str, argv: list[str]) -> None:
-        """Awaited, so that every other machine's work goes on; nothing is drawn meanwhile."""
+    async def _shell(self, host: str) -> None:
         try:
-            with self.app.batch_update(), self.app.suspend():
-                print(f"\nA shell on {where(host)}. `exit` brings you back to the run.\n", flush=True)
-                process = await asyncio.create_subprocess_exec(*argv)
-                await process.wait()
-        except SuspendNotSupported:
-            line = printable(shlex.join(argv))
-            self.app.push_screen(
-                Read("This terminal cannot be lent", f"Open another one and type:\n\n{line}")
-            )
-        except OSError as error:
+            status = await self.run.shell(host, self.bridge.by)
+        except Exception as error:
             self.app.push_screen(problem(error, f"No shell on {where(host)}"))
+            return
+        if status == NO_CONNECTION and host != "operator":
+            text = f"ssh ended with exit status {status}, as it does when it cannot connect."
+            self.app.push_screen(Read(f"No shell on {where(host)}", text))
+
+    @property
+    def can_lend(self) -> bool:
+        """Is there a terminal that can be lent? (Not in a browser, nor in a test.)"""
+        driver = self.app._driver
+        return driver is not None and driver.can_suspend
+
+    async def lend(self, host: str, argv: Sequence[str]) -> int:
+        """For the engine: see LendsTerminal. Awaited, so that every other machine's work goes on;
+        nothing is drawn meanwhile. Nothing may be raised while the app is suspended: it would stay so."""
+        status, refused, ended = 0, None, None
+        with self.app.batch_update(), self.app.suspend():
+            print(f"\nA shell on {where(host)}. `exit` brings you back to the run.\n", flush=True)
+            try:
+                status = await terminal.run(argv)
+            except OSError as error:
+                refused = error
+            except asyncio.CancelledError as error:
+                ended = error
         self.app.refresh(layout=True)
         self.redraw()
+        if ended is not None:
+            raise ended
+        if refused is not None:
+            raise RunbookError(f"{where(host)}: no shell: {argv[0]}: {refused.strerror}.")
+        return status
 
     # ── leaving ────────────────────────────────────────────────────────────────────────────
     def leave(self) -> None:

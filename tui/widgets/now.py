@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from runbook.events import LookingAgain
 from runbook.runtime import seconds_between
 from runbook.state import RunState
 from runbook.text import printable
@@ -31,6 +34,8 @@ def sentence(
     place = f"step {view.number} of {steps}"
     if view.question is not None:
         return STEP["asking"], f"{place} · your answer is needed below"
+    if view.looking:
+        return Mark("▶", "looking again", "accent"), printable(_looking(view.looking))
     ask = cancelling(state, view)
     if ask:
         return ask
@@ -61,10 +66,18 @@ def cancelling(state: RunState, view: View) -> tuple[Mark, str] | None:
     return Mark("■", "cancel requested", "warning"), printable(" · ".join(told) or "asking the machines")
 
 
+def _looking(looking: Mapping[str, LookingAgain]) -> str:
+    """The first of the steps that are looked at on resume; they are looked at side by side."""
+    first = min(looking.values(), key=lambda one: one.number)
+    more = f" (and {len(looking) - 1} more)" if len(looking) > 1 else ""
+    return f"at step {first.number} of {first.steps}: {first.title}{more}"
+
+
 def _doing(view: View) -> str:
     attempt = view.attempt
     if attempt is None:
-        return "looking"
+        sign = _newest(view.signs)
+        return sign_text(sign, view.monotonic) if sign else "looking"
     if view.earlier:
         sign = _newest(view.signs)
         return sign_text(sign, view.monotonic) if sign else "looking at what an earlier attempt left"

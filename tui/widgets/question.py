@@ -74,8 +74,7 @@ class QuestionPanel(Vertical):
         self.query_one("#question-title", Static).update(f"? {TITLES[question.kind]}")
         text = "\n".join(rows(question.text)[:200])
         self.query_one("#question-text", Static).update(Content(text))
-        hint = "" if question.options else HINTS.get(question.kind, HINTS["text"])
-        self._hint(hint)
+        self._hint("" if question.options else _keys(question))
         widgets = self._widgets(question)
         await body.mount_all(widgets)
         widgets[0].focus()
@@ -108,7 +107,7 @@ class QuestionPanel(Vertical):
         if self.question.kind == "evidence":
             await self.send()
         elif not event.value.strip():
-            self._hint("Nothing is typed yet. " + HINTS.get(self.question.kind, HINTS["text"]))
+            self._hint("Nothing is typed yet. " + _keys(self.question))
         elif self.question.kind == "secret":
             secret = Secret(event.value, printable(self.question.text, limit=80))
             event.input.value = ""
@@ -137,7 +136,9 @@ class QuestionPanel(Vertical):
 
     def decline(self) -> bool:
         """Esc. True when that means something for this question."""
-        if self.question is None or self.question.kind not in ("name", "secret"):
+        if self.question is None:
+            return False
+        if self.question.kind not in ("name", "secret") and not self.question.optional:
             return False
         self._send("")
         return True
@@ -146,6 +147,11 @@ class QuestionPanel(Vertical):
         if self.question is not None:
             question, self.question = self.question, None
             self.post_message(self.Answered(question, value, secret))
+
+
+def _keys(question: Asked) -> str:
+    back = " · Esc: back to the choices" if question.optional else ""
+    return HINTS.get(question.kind, HINTS["text"]) + back
 
 
 def dangerous(question: Asked) -> bool:
