@@ -32,7 +32,6 @@ class Command:
     ) -> None:
         self.server, self.state, self.capfd = server, state, capfd
         patch.setenv("COUCHDB_PASSWORD", server.password)
-        patch.setattr(cli, "VERBS", ("status", "compare"))  # TEMPORARY
 
     def __call__(self, *words: str | Path) -> Done:
         self.capfd.readouterr()

@@ -10,7 +10,7 @@ import pytest
 
 from runbook.couch.client import Client
 from tests.couchdb.commands import Command
-from tests.couchdb.servers import PouchdbServer, Server, StandInServer, UrlServer
+from tests.couchdb.servers import LACKS, PouchdbServer, Server, StandInServer, UrlServer
 
 URL = os.environ.get("COUCHDB_URL", "")
 SERVERS = [
@@ -24,6 +24,22 @@ def make(label: str) -> Server:
     if label == "url":
         return UrlServer(URL)
     return PouchdbServer() if label == "pouchdb" else StandInServer()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test that needs what a server lacks, as declared, is none of that server's tests."""
+    lacking = [item for item in items if _needed(item) & LACKS.get(_label(item), frozenset())]
+    if lacking:
+        config.hook.pytest_deselected(items=lacking)
+        items[:] = [item for item in items if item not in lacking]
+
+
+def _needed(item: pytest.Item) -> set[str]:
+    return {feature for mark in item.iter_markers("needs") for feature in mark.args}
+
+
+def _label(item: pytest.Item) -> str:
+    return str(item.callspec.params.get("server")) if hasattr(item, "callspec") else ""
 
 
 @pytest.fixture(scope="module", params=SERVERS)

@@ -86,11 +86,10 @@ def test_a_database_of_another_name(
     assert done.code == 0 and done.json["databases"][0]["database"] == other
 
 
+@pytest.mark.needs("own")  # it would read all that others have there
 def test_databases_that_only_one_side_has(
     server: Server, command: Command, saved: Path, database: str
 ) -> None:
-    if not server.can("own"):
-        pytest.skip("it would read all that others have there")
     done = command("compare", saved, command.urls, "--json")
     expected = {one["database"]: one["expected"] for one in done.json["databases"]}
     assert expected[database] == 30 and expected["_users"] == 0

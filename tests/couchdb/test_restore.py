@@ -70,9 +70,8 @@ def test_nothing_to_restore(server: Server, clients: list[Client], database: str
     same(server, clients, database, [])
 
 
+@pytest.mark.needs("own")  # the limits of another's server are its own
 def test_an_upload_of_50_mb(server: Server, clients: list[Client], database: str, tmp_path: Path) -> None:
-    if not server.can("own"):
-        pytest.skip("the limits of another's server are its own")
     data = bytes(range(256)) * 4096 * 50
     upload = {"_id": "video.mp4", "_rev": rev("video.mp4"), "content_type": "video/mp4"}
     upload["data"] = base64.b64encode(data).decode()

@@ -164,9 +164,8 @@ def test_a_node_that_hangs_does_not_hold_up_the_others(
     assert [node.state for node in found.nodes[:3]] == ["in service"] * 3
 
 
+@pytest.mark.needs("cluster")
 def test_two_hundred_databases(server: Server, clients: list[Client], command: Command) -> None:
-    if not server.can("cluster"):
-        pytest.skip("no cluster there to look at")
     names = [server.database(f"many{n}", q=1) for n in range(200)]
     put(clients[0], names[7], many(3))
     before = [client.need("_node", "_local", "_stats") for client in clients] if server.can("own") else []
