@@ -15,6 +15,7 @@ PROGRAMS = {
     "runbook.lab.tofustandin.__main__",
     "runbook.lab.shims.setsid",
     "runbook.lab.shims.sha256sum",
+    "runbook.lab.shims.network.sitecustomize",  # in no package: Python finds it by its path
 }
 
 IMPORT_ALL = """
