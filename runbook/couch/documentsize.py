@@ -26,7 +26,7 @@ def measured(doc: bytes) -> int:
         return len(doc)
     kept = {name: value for name, value in fields.items() if not name.startswith("_")}
     names = sum(len(json.dumps(name, ensure_ascii=False).encode()) + 2 for name in kept)
-    return 1 + names + sum(_value(memoryview(value)) for value in kept.values())
+    return max(2, 1 + names + sum(_value(memoryview(value)) for value in kept.values()))
 
 
 def _value(text: memoryview) -> int:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 #: bytes read at once: few enough that what is made of them stays in the processor's cache
 PIECE = 1 << 18
@@ -35,16 +35,24 @@ class Text:
         self._read = read
         self.data = bytearray()
         self.offset = self.wide = 0
+        self.damage: DamagedGzip | None = None
 
     def more(self, size: int = 1) -> bool:
-        """Read on, ``size`` bytes or what comes at once; False at the end. Raises DamagedGzip, and what
-        the stream does."""
+        """Read on, ``size`` bytes or what comes at once; False at the end, and where ``damage`` lets no
+        more be read. Raises what the stream does."""
         before = len(self.data)
-        while len(self.data) < before + size and (piece := self._read(PIECE)):
+        while len(self.data) < before + size and (piece := self._piece()):
             self.data += piece
             if not piece.isascii():
                 self.wide = self.offset + len(self.data)
         return len(self.data) > before
+
+    def _piece(self) -> bytes:
+        try:
+            return b"" if self.damage else self._read(PIECE)
+        except DamagedGzip as damage:
+            self.damage = damage
+            return b""
 
     def drop(self, size: int) -> None:
         """The first ``size`` bytes are of no more use."""
@@ -53,20 +61,20 @@ class Text:
 
 
 def opened(path: Path) -> tuple[AbstractContextManager[object], Callable[[int], bytes]]:
-    """A file and how to read its text. What it is compressed with is seen from its first bytes, not
-    from its name. Raises OSError."""
+    """A file and how to read its text. Whether it is compressed is seen from its first bytes; one whose
+    name says so may have been unpacked under it. Raises OSError."""
     file = cast("io.BufferedReader", path.open("rb", buffering=PIECE))
-    if file.peek(2)[:2] != _GZIP:
-        return file, file.read
-    return file, _unzipping(cast("IO[bytes]", gzip.GzipFile(fileobj=file)))
+    head = file.peek(2)[:2]
+    named = path.suffix == ".gz" and head and head[:1] not in b"{ \t\r\n\xef"
+    if head == _GZIP or named:
+        return file, _unzipping(gzip.GzipFile(fileobj=file))
+    return file, file.read
 
 
-def _unzipping(file: IO[bytes]) -> Callable[[int], bytes]:
-    unzipped = cast("gzip.GzipFile", file)
-
+def _unzipping(file: gzip.GzipFile) -> Callable[[int], bytes]:
     def read(size: int) -> bytes:
         try:
-            return unzipped.read1(size)  # what could be read before the damage is given first
+            return file.read1(size)  # what could be read before the damage is given first
         except EOFError:
             raise DamagedGzip("its gzip file ends too early", ended=True) from None
         except (gzip.BadGzipFile, zlib.error) as error:
@@ -81,5 +89,5 @@ def _words(said: str) -> str:
     if said.startswith("Incorrect length"):
         return "its content has another length than its trailer says"
     if said.startswith("Not a gzipped file"):
-        return "something else follows its end"
+        return "something else stands where gzip should go on"
     return said

@@ -232,10 +232,7 @@ class _Problems:
         if problem.kind == "stub":
             text = stub_text(problem.count, names)
         elif problem.kind == "replication":
-            text = (
-                f"{problem.count} documents of _replicator would start replications as soon as they are "
-                f"restored: {names}"
-            )
+            text = f"Would start replications as soon as they are restored: {names} ({problem.count} in all)"
         elif problem.count > 1:
             text = f"{problem.text} The same is true of {problem.count - 1} more rows."
         else:

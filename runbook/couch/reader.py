@@ -27,7 +27,7 @@ from urllib.parse import unquote
 import msgspec
 
 from runbook.couch import dumptext, rowtext
-from runbook.couch.dumptext import PIECE, DamagedGzip, Text
+from runbook.couch.dumptext import PIECE, Text
 from runbook.couch.rowtext import Batch, Fault, Kind, Unfinished
 
 #: a row larger than this is not a document (CouchDB's own limit for a request is 4 GB)
@@ -37,6 +37,7 @@ _SMALL = 1 << 16
 #: what a dump can have and still be restored from (without the documents concerned)
 BEARABLE: frozenset[Kind] = frozenset({"row_count", "stub", "too_large", "partitioned", "replication"})
 
+_BOM = b"\xef\xbb\xbf"
 _S, _STRING = rb"[ \t\r\n]*", rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 
 
@@ -45,12 +46,12 @@ def _pattern(text: bytes) -> bytes:
     return text.replace(b" ", _S).replace(b"~", _STRING)
 
 
-_FIELD = rb'"(?:total_rows|offset|update_seq)" : (?:-?\d+|null|~)'
-_HEAD = re.compile(_pattern(rb"(?:\xef\xbb\xbf)? \{(?: " + _FIELD + rb' ,)* "rows" : \['))
-_HEAD_BEGUN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{(?:\s*"(?:total_rows|offset|update_seq|rows)"|\s*"?\w*$)')
+_FIELD = rb'"(?:total_rows|offset|update_seq)" : (?:-?(?:0|[1-9]\d*)|null|~)'
+_HEAD = re.compile(_pattern(rb"(?:" + _BOM + rb")? \{(?: " + _FIELD + rb' ,)* "rows" : \['))
+_HEAD_BEGUN = re.compile(rb"(?:" + _BOM + rb')?\s*\{(?:\s*"(?:total_rows|offset|update_seq|rows)"|\s*"?\w*$)')
 _TAIL = re.compile(_pattern(rb"\](?: , " + _FIELD + rb")* \} "))
 _LAST = re.compile(_TAIL.pattern + rb"\Z")
-_TOTAL = re.compile(rb'"total_rows"\s*:\s*(\d+)')
+_TOTAL = re.compile(rb'"total_rows"\s*:\s*(-?\d{1,18})(?!\d)')
 _ERROR = re.compile(rb'\s*\{\s*"error"')
 _GAP = re.compile(_S)
 #: how a row begins whose fields stand in CouchDB's order
@@ -138,15 +139,18 @@ class Reader:
         ``docs_from`` bytes (None: nowhere). Raises OSError."""
         opened, read = self._open()
         with opened:
-            try:
-                for found in self._all(Text(read), math.inf if docs_from is None else docs_from):
-                    if isinstance(found, Batch):
-                        self.rows += len(found.ids)
-                    yield found
-            except DamagedGzip as damage:
-                how = "cut off" if damage.ended else "damaged"
-                text = f"Backup of {self.name} is {how} after row {self.rows} ({damage}); nothing restored."
-                yield Problem("cut_off" if damage.ended else "gzip", text)
+            text = Text(read)
+            for found in self._all(text, math.inf if docs_from is None else docs_from):
+                if isinstance(found, Batch):
+                    self.rows += len(found.ids)
+                elif text.damage and found.kind == "cut_off":
+                    continue  # which is told below
+                yield found
+        if damage := text.damage:
+            self.whole = False
+            how = "cut off" if damage.ended else "damaged"
+            what = f"Backup of {self.name} is {how} after row {self.rows} ({damage}); nothing restored."
+            yield Problem("cut_off" if damage.ended else "gzip", what)
 
     # ── head and tail ──────────────────────────────────────────────────────────────────────
     def _all(self, text: Text, docs_from: float) -> Iterator[Batch | Problem]:
@@ -154,6 +158,9 @@ class Reader:
             pass
         if start is None:
             yield self._no_dump(bytes(text.data[:_SMALL]))
+            return
+        if not rowtext.valid(start[0].removeprefix(_BOM) + b"]}"):
+            yield Problem("not_json", f"Backup of {self.name} is damaged: its first line is not JSON.")
             return
         self._count(start[0])
         text.drop(start.end() - 1)
@@ -184,8 +191,8 @@ class Reader:
         while len(text.data) < _SMALL and text.more():
             pass
         match = _TAIL.match(text.data)
-        if match is None:
-            if rowtext.begins(b'{"rows":[' + text.data[:_SMALL]):
+        if match is None or not rowtext.valid(b'{"rows":[' + match[0]):
+            if match is None and rowtext.begins(b'{"rows":[' + text.data[:_SMALL]):
                 return self._cut_off(text.offset + len(text.data))
             return self._wrong(text.offset, "the end of a dump should follow")
         self._count(match[0])

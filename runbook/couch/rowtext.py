@@ -215,6 +215,16 @@ def _first_wrong(text: memoryview, near: int) -> int:
     return near
 
 
+def valid(text: bytes) -> bool:
+    """Is it JSON?"""
+    try:
+        text.decode()
+        _any.decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def begins(text: memoryview | bytes) -> bool:
     """Can this be the beginning of something in JSON?"""
     try:

@@ -236,11 +236,11 @@ def _newest(
     if found.clashes:
         names = ", ".join(found.clashing) + (", …" if found.clashes > len(found.clashing) else "")
         remarks.append(
-            f"{found.clashes} documents were changed on two nodes at once: of these, the revision that "
-            f"CouchDB lets win is taken, the other is only in the dumps ({names})"
+            f"changed on two nodes at once: {found.clashes} documents ({names}), of which the revision that "
+            "CouchDB lets win is taken, the other is only in the dumps"
         )
     if found.bodies:
-        remarks.append(f"{found.bodies} documents have the same revision but different content")
+        remarks.append(f"the same revision but different content: {found.bodies} documents")
     lag = ", ".join(_lag(node, found) for node in dumps if found.behind(node))
     complete = next((node for node in dumps if not found.behind(node)), None)
     if any(found.absent[node] for node in dumps):

@@ -54,6 +54,11 @@ def describe(one: Selection) -> str:
     return text
 
 
+def why_never(database: str) -> str:
+    """Why a database of NEVER is left out."""
+    return _WHY_NEVER.get(database, "the servers make it")
+
+
 def databases(backup: Path, wanted: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The databases a backup restores: ``wanted`` by the settings, else those it has dumps of."""
     return tuple(name for name in (wanted or find(backup)) if name not in NEVER)
@@ -111,7 +116,7 @@ def survey(
         limit=limit,
         selections=selections,
         questions=questions,
-        left_out={name: _WHY_NEVER.get(name, "the servers make it") for name in found if name in NEVER},
+        left_out={name: why_never(name) for name in found if name in NEVER},
     )
 
 

@@ -71,6 +71,14 @@ def _site(urls: tuple[str, ...], user: str, password_env: str | None) -> Site:
     )
 
 
+def base(args: argparse.Namespace) -> str:
+    """The address of the site's node 1; the usual one without a site."""
+    try:
+        return str(args.bench.settings().machines.internal_base)
+    except UseError:
+        return Machines().internal_base
+
+
 @asynccontextmanager
 async def opened(
     args: argparse.Namespace, silent: dict[str, str] | None = None
