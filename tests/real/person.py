@@ -1,6 +1,7 @@
 """The person at the keyboard of a run on the real machines: answers as the guide's text tells one to.
 
-As a program it drives a run in a process of its own, which a test can kill:
+As a program it drives a run in a process of its own, which a test can kill; the documents are then
+restored beside the data, on the backup VM:
 
     python -m tests.real.person PLATFORM_FOLDER start|resume
 """
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runbook.couch import ways
 from runbook.errors import RunbookError, WaitsForPerson
 from runbook.events import Asked, CheckDone, Live, Record, RunVerdict, Waiting
 from runbook.front import Answer
@@ -31,11 +33,11 @@ def fingerprint(vm_root: Path) -> str:
 
 
 class Person:
-    """Confirms plans, compares fingerprints with the VM's disk, changes the DNS when told to. All
-    else is a problem: it stops there."""
+    """Confirms plans, compares fingerprints with the VM's disk, changes the DNS when told to, lets the
+    restore work on ``restore_on`` where that is offered. All else is a problem: it stops there."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, restore_on: str = ways.HERE) -> None:
+        self.folder, self.restore_on = folder, restore_on
         self.asked: list[Asked] = []
         self.checks: list[CheckDone] = []
         self.waits: list[Waiting] = []
@@ -53,6 +55,10 @@ class Person:
             case "evidence" if question.step == "dns":
                 said = await asyncio.to_thread(cloud.ask, self.folder / "cloud.sock", "dns_point")
                 return Answer(question.id, said, BY, "test")
+            case "choice" if question.text == "Where shall the restore work?":
+                offered = {option.value for option in question.options}
+                way = self.restore_on if self.restore_on in offered else ways.HERE
+                return Answer(question.id, way, BY, "test")
         self.problems.append(f"{question.step}: {question.kind}: {question.text}")
         if any(option.value == "stop" for option in question.options):
             return Answer(question.id, "stop", BY, "test")
@@ -91,7 +97,7 @@ async def drive(folder: Path, person: Person, *, resume: bool = False) -> tuple[
 
 
 def main(folder: Path, how: str) -> int:
-    person = Person(folder)
+    person = Person(folder, restore_on="backup")
     try:
         verdict, _ = asyncio.run(drive(folder, person, resume=how == "resume"))
     except RunbookError as error:

@@ -95,6 +95,10 @@ def event(which: type, step: str, **data: object) -> Callable[[list[Record]], bo
     return seen
 
 
+def either(*moments: Callable[[list[Record]], bool]) -> Callable[[list[Record]], bool]:
+    return lambda found: any(seen(found) for seen in moments)
+
+
 def test_killed_in_opentofu_unpacking_compose_and_restore(real: Platform) -> None:
     """SIGKILL each time; `resume` each time; it ends passed, as if nothing had happened."""
     # OpenTofu's provisioners are waiting for the cloud when the program dies
