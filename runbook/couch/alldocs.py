@@ -11,7 +11,8 @@ import json
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from itertools import chain, pairwise
+from itertools import chain
+from operator import ge
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,11 +20,12 @@ import msgspec
 from runbook.couch import jsonlist
 from runbook.couch.asking import Asking, CutOff, Stopped
 from runbook.couch.client import BULK_TIMEOUT, Client, RequestRefused
+from runbook.couch.merging import Entry, Listing
 from runbook.couch.reader import Problem, Reader, Row
 from runbook.couch.selection import SERVER_MADE
 from runbook.errors import CouldNotLook
 
-T = TypeVar("T", "Held", Row)
+T = TypeVar("T", "_Held", Row)
 P = TypeVar("P")
 #: how often a read is tried without getting any further, and the first pause (seconds) between
 ATTEMPTS, PAUSE = 6, 0.2
@@ -35,15 +37,9 @@ class _Value(msgspec.Struct, gc=False):
     rev: str
 
 
-class Held(msgspec.Struct, gc=False):
-    """A document as a server lists it."""
-
+class _Held(msgspec.Struct, gc=False):
     id: str
     value: _Value
-
-    @property
-    def rev(self) -> str:
-        return self.value.rev
 
 
 class _Keyed(msgspec.Struct):
@@ -56,7 +52,7 @@ class _KeyedRows(msgspec.Struct):
     rows: list[_Keyed]
 
 
-_held = msgspec.json.Decoder(list[Held])
+_held = msgspec.json.Decoder(list[_Held])
 _keyed = msgspec.json.Decoder(_KeyedRows)
 
 
@@ -64,21 +60,31 @@ def asking(clients: Sequence[Client]) -> Asking:
     return Asking(clients, threading.Event(), attempts=ATTEMPTS, pause=PAUSE)
 
 
-def held(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Held, None, None]:
+def listed(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Listing, None, None]:
     """Ids and revisions, in the order of ids, without what the server made itself; ``others`` are
     asked when ``client`` does not answer. Blocks; leaving early ends the connection.
 
     Raises RequestRefused (404: no such database), CouldNotLook and the Client's errors.
     """
 
-    def read(stack: ExitStack, client: Client, query: dict[str, Any]) -> Iterator[list[Held]]:
+    def read(stack: ExitStack, client: Client, query: dict[str, Any]) -> Iterator[list[_Held]]:
         body = stack.enter_context(client.stream(database, "_all_docs", **query))
         try:
             yield from jsonlist.batches(body, _held)
         except jsonlist.Broken as said:
             raise _cut_off(client, database, str(said)) from None
 
-    yield from _listed([client, *others], database, read)
+    with closing(_in_order([client, *others], database, read)) as found:
+        for ids, rows in found:
+            if ids:
+                yield Listing(ids, [row.value.rev for row in rows])
+
+
+def held(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Entry, None, None]:
+    """The same, one by one."""
+    with closing(listed(client, database, others)) as found:
+        for listing in found:
+            yield from map(Entry, *listing)
 
 
 def documents(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Row, None, None]:
@@ -100,7 +106,9 @@ def documents(client: Client, database: str, others: Sequence[Client] = ()) -> G
                 rows, size = [], 0
         yield rows
 
-    yield from _listed([client, *others], database, read)
+    with closing(_in_order([client, *others], database, read)) as found:
+        for _, some in found:
+            yield from some
 
 
 def some(client: Client, database: str, ids: Sequence[str]) -> list[Row]:
@@ -125,31 +133,38 @@ def _cut_off(client: Client, database: str, said: str) -> CutOff:
     return CutOff(client, f"the list of {database}{f' ({said})' if said else ''}")
 
 
-def _listed(
+def _in_order(
     clients: list[Client],
     database: str,
     read: Callable[[ExitStack, Client, dict[str, Any]], Iterator[list[T]]],
-) -> Generator[T, None, None]:
-    last: str | None = None
-    own = SERVER_MADE.get(database)
-    with closing(
-        pieces(
-            clients,
-            lambda stack, client: read(stack, client, {} if last is None else {"startkey": json.dumps(last)}),
-        )
-    ) as found:
+) -> Generator[tuple[list[str], list[T]], None, None]:
+    """Rows and their ids; goes on after the last one where an answer broke off."""
+    last, own = "", SERVER_MADE.get(database)
+
+    def begin(stack: ExitStack, client: Client) -> Iterator[list[T]]:
+        return read(stack, client, {"startkey": json.dumps(last)} if last else {})
+
+    with closing(pieces(clients, begin)) as found:
         for client, rows in found:
             ids = [row.id for row in rows]
             if ids and ids[0] == last:  # where an earlier answer broke off
                 rows, ids = rows[1:], ids[1:]
             if not ids:
                 continue
-            if any(a >= b for a, b in pairwise(chain((last,) if last is not None else (), ids))):
+            if disorder(ids, last) is not None:
                 raise CouldNotLook(f"CouchDB on {client.node} does not list {database} in the order of ids.")
             last = ids[-1]
             if own in ids:
-                rows = [row for row in rows if row.id != own]
-            yield from rows
+                place = ids.index(own)
+                rows, ids = rows[:place] + rows[place + 1 :], ids[:place] + ids[place + 1 :]
+            yield ids, rows
+
+
+def disorder(ids: Sequence[str], last: str = "") -> str | None:
+    """The first id that does not come after the one before it (``last``, before all of them)."""
+    if not any(map(ge, chain((last,), ids), ids)):
+        return None
+    return next(id for before, id in zip(chain((last,), ids), ids, strict=False) if before >= id)
 
 
 def pieces(

@@ -7,46 +7,30 @@ with its largest document where contents are compared.
 
 from __future__ import annotations
 
-import heapq
-import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from itertools import chain
+from typing import Literal, Protocol
 
 import msgspec
 
 from runbook.couch import content
-from runbook.couch.alldocs import Held, held
 from runbook.couch.content import Content
+from runbook.couch.merging import A, B, Entry, Listed, Listing, aligned, skimmed
 from runbook.couch.reader import Row
+from runbook.couch.sampling import Choice
 
 #: ids named in a result; the counts are whole, and ``told`` hears of all
 NAMED = 20
 #: documents whose contents are compared by default: always the same ones
 SAMPLE = 100
-#: bytes of documents that are fetched at once
-_GROUP_BYTES = 4_000_000
 
 Kind = Literal["missing", "extra", "other", "differing"]
-
-
-class Listed(Protocol):
-    """A Row or a Held."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def rev(self) -> str: ...
-
-
-A = TypeVar("A", bound=Listed)
-B = TypeVar("B", bound=Listed)
 
 
 class Side(Protocol):
     """One side of a comparison; its streams ascend by id. All of it blocks."""
 
-    def rows(self) -> Iterator[Listed]: ...
+    def listed(self) -> Iterator[Listing]: ...
 
     def documents(self) -> Iterator[Row]: ...
 
@@ -142,31 +126,21 @@ def compare(
                 mine, theirs = content.of(one.doc), content.of(other.doc)
                 found.judge(one, _same(left, right, one, mine, theirs))
     elif sample:
-        choice = _Choice(sample)
-        for one, _ in found.pairs(left.documents(), right.rows()):
+        choice = Choice(sample)
+        entries = chain.from_iterable(map(Entry, *listing) for listing in right.listed())
+        for one, _ in found.pairs(left.documents(), entries):
             choice.offer(one)
-        for chosen, there in choice.beside(right):
+        for chosen, there in choice.beside(right.fetch):
             found.bodies += 1
             found.judge(chosen, there is not None and _same(left, right, chosen, chosen.content, there))
     else:
-        deque(found.pairs(left.rows(), right.rows()), maxlen=0)
+        for piece in skimmed(left.listed(), right.listed()):
+            if isinstance(piece, int):
+                found.expected += piece
+                found.actual += piece
+            else:
+                found.one(*piece)
     return found.result(database)
-
-
-def aligned(left: Iterable[A], right: Iterable[B]) -> Iterator[tuple[A | None, B | None]]:
-    """Both streams side by side: pairs of the same id, None where one side has no such document."""
-    ours, theirs = iter(left), iter(right)
-    one, other = next(ours, None), next(theirs, None)
-    while one is not None or other is not None:
-        if other is None or (one is not None and one.id < other.id):
-            yield one, None
-            one = next(ours, None)
-        elif one is None or other.id < one.id:
-            yield None, other
-            other = next(theirs, None)
-        else:
-            yield one, other
-            one, other = next(ours, None), next(theirs, None)
 
 
 def _same(left: Side, right: Side, one: Listed, mine: Content, theirs: Content) -> bool:
@@ -195,22 +169,27 @@ class _Found:
         self.first: dict[Kind, list[str]] = {kind: [] for kind in self.counts}
 
     def pairs(self, left: Iterable[A], right: Iterable[B]) -> Iterator[tuple[A, B]]:
-        """The documents that both have in the same revision."""
+        """The documents that both have in the same revision; all others are told."""
         for one, other in aligned(left, right):
-            if other is None:
+            if one is not None and other is not None and one.rev == other.rev:
                 self.expected += 1
-                if one is not None:
-                    self.add(Difference(one.id, "missing", left=one.rev))
-            elif one is None:
                 self.actual += 1
-                self.add(Difference(other.id, "extra", right=other.rev))
+                yield one, other
             else:
-                self.expected += 1
-                self.actual += 1
-                if one.rev == other.rev:
-                    yield one, other
-                else:
-                    self.add(Difference(one.id, "other", left=one.rev, right=other.rev))
+                self.one(one, other)
+
+    def one(self, one: Listed | None, other: Listed | None) -> None:
+        """What only one side has, or the two in different revisions."""
+        if one is not None:
+            self.expected += 1
+        if other is not None:
+            self.actual += 1
+        if one is None and other is not None:
+            self.add(Difference(other.id, "extra", right=other.rev))
+        elif one is not None and other is None:
+            self.add(Difference(one.id, "missing", left=one.rev))
+        elif one is not None and other is not None:
+            self.add(Difference(one.id, "other", left=one.rev, right=other.rev))
 
     def judge(self, one: Listed, same: bool) -> None:
         if not same:
@@ -239,49 +218,4 @@ class _Found:
         )
 
 
-class _Chosen(NamedTuple):
-    order: int
-    id: str
-    rev: str
-    size: int
-    content: Content
-
-
-class _Choice:
-    """The documents whose ids have the smallest checksums: spread over all, and always the same."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._heap: list[_Chosen] = []
-
-    def offer(self, row: Row) -> None:
-        order = -zlib.crc32(row.id.encode())
-        if len(self._heap) < self.count:
-            heapq.heappush(self._heap, self._one(order, row))
-        elif order > self._heap[0].order:
-            heapq.heapreplace(self._heap, self._one(order, row))
-
-    @staticmethod
-    def _one(order: int, row: Row) -> _Chosen:
-        return _Chosen(order, row.id, row.rev, len(row.doc), content.of(row.doc))
-
-    def beside(self, right: Side) -> Iterator[tuple[_Chosen, Content | None]]:
-        """Each with what the other side has in the same revision now, in the order of ids."""
-        group: list[_Chosen] = []
-        for one in sorted(self._heap, key=lambda one: one.id):
-            if group and sum(other.size for other in group) + one.size > _GROUP_BYTES:
-                yield from self._fetched(right, group)
-                group = []
-            group.append(one)
-        if group:
-            yield from self._fetched(right, group)
-
-    @staticmethod
-    def _fetched(right: Side, group: list[_Chosen]) -> Iterator[tuple[_Chosen, Content | None]]:
-        there = {(row.id, row.rev): row for row in right.fetch([one.id for one in group])}
-        for one in group:
-            row = there.get((one.id, one.rev))
-            yield one, content.of(row.doc) if row else None
-
-
-__all__ = ["Comparison", "Difference", "Held", "Side", "aligned", "compare", "held"]
+__all__ = ["Comparison", "Difference", "Side", "aligned", "compare", "proven"]

@@ -10,7 +10,7 @@ import pytest
 from runbook.couch import content
 from runbook.couch.compare import compare
 from runbook.couch.reader import Row
-from runbook.couch.sides import Dumped
+from runbook.couch.sides import Dumped, listings
 
 UPLOAD = base64.b64encode(b"file").decode()
 
@@ -68,13 +68,14 @@ def test_attachments():
     )
 
 
+def side(rows: list[Row]) -> Dumped:
+    return Dumped(lambda: listings(iter(rows)), lambda: iter(rows))
+
+
 def test_a_sample_is_always_the_same_and_as_large_as_it_can_be():
     rows = [Row(f"d{n:03}", "1-a", b'{"n":%d}' % n, False) for n in range(300)]
     other = [Row(row.id, row.rev, b'{"n":-1}', False) for row in rows]
-    left, right = (
-        Dumped(lambda: iter(rows), lambda: iter(rows)),
-        Dumped(lambda: iter(other), lambda: iter(other)),
-    )
+    left, right = side(rows), side(other)
     found = compare("x", left, right, sample=50)
     assert (found.bodies, found.differing) == (50, 50)
     assert compare("x", left, right, sample=50) == found

@@ -12,7 +12,7 @@ import pytest
 
 from runbook import __version__
 from runbook.couch import inspection, ship, worker
-from runbook.couch.compare import held
+from runbook.couch.alldocs import held
 from runbook.couch.selection import choose
 from tests.unit.couch import ADDRESSES, PASSWORD, backup, doc, dump, formed
 
