@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ class Request:
         raw, _, query = self.target.partition("?")
         self.path = [unquote(part) for part in raw.split("/") if part]
         self.query = dict(parse_qsl(query, keep_blank_values=True))
+        if self.headers.get("content-encoding", "").strip().lower() == "gzip":
+            self.body = gzip.decompress(self.body)
 
     def flag(self, name: str, default: bool = False) -> bool:
         return self.query.get(name, "true" if default else "false") == "true"

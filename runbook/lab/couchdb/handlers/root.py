@@ -84,7 +84,8 @@ def session(node: StandIn, request: Request, caller: Caller) -> Reply:
         return ok({"ok": True}, Set_Cookie="AuthSession=; Version=1; Path=/; HttpOnly")
     if request.method == "POST":
         fields = _form(request)
-        known = node.logins.login(str(fields.get("name", "")), str(fields.get("password", "")))
+        name = fields.get("name", fields.get("username", ""))
+        known = node.logins.login(str(name), str(fields.get("password", "")))
         found = {"ok": True, "name": known.name, "roles": list(known.roles)}
         return ok(found, Set_Cookie=node.logins.cookie(known.name or ""))
     info: dict[str, object] = {"authentication_handlers": ["cookie", "default"]}
