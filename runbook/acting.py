@@ -50,6 +50,8 @@ class Acting:
     engine: Engine
     #: acts that run now
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    #: a step is being acted on, also where a host has no task yet
+    busy: bool = False
     #: an act asked and nobody was there: the run waits, once the other hosts are through
     nobody: WaitsForPerson | None = None
 
@@ -292,10 +294,11 @@ class Acting:
             if problem:
                 problems[name] = problem
 
+        self.busy = True
         try:
             await together(one(name, plan) for name, plan in plans.items())
         finally:
-            self.engine.cancelling = False
+            self.busy = self.engine.cancelling = False
         if self.nobody:
             raise self.nobody
         return problems

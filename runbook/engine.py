@@ -246,8 +246,7 @@ class Engine:
     async def cancel_step(self, by: str) -> bool:
         """Cancel what acts now; each host then says whether the process is gone. False when there is
         nothing to cancel. A second cancel does nothing: it would only disturb that look."""
-        running = [task for task in self.acting.tasks if not task.done()]
-        if self.cancelling or not running or not self.state.current:
+        if self.cancelling or not (self.acting.busy or self.acting.tasks) or not self.state.current:
             return self.cancelling
         self.cancelling = True
         try:

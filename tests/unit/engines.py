@@ -120,9 +120,12 @@ class World:
     asks: bool = False
     defect: str = ""
     accept_key: Any = None
+    #: further actions of a test, by name
+    actions: dict[str, type[Set]] = field(default_factory=dict)
 
     def action(self, name: str) -> Any:
-        return {"made.set": Set, "made.once": Once, "made.danger": Danger}[name](self)
+        own = {"made.set": Set, "made.once": Once, "made.danger": Danger}
+        return (own | self.actions)[name](self)
 
     def check(self, name: str) -> Check:
         world = self
