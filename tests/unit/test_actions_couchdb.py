@@ -228,12 +228,11 @@ async def test_lost_and_foreign_documents_are_seen(more):
 
 @pytest.mark.parametrize("damage", ["cut", "missing"])
 async def test_a_bad_backup_is_refused_before_the_first_write(more, folder, damage):
-    path = folder / f"node-{TWO}" / "openedx_1.json"
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-40])
-    else:
-        for one in folder.glob("node-*/openedx_1.json"):
-            one.unlink()
+    for path in folder.glob("node-*/openedx_1.json"):
+        if damage == "cut":
+            path.write_bytes(path.read_bytes()[:-40])
+        else:
+            path.unlink()
     site = make_site()
     tables = msgspec.structs.replace(site.backup, databases=("openedx_1", "edxapp_files", "_users"))
     more["site"] = msgspec.structs.replace(site, backup=tables)
@@ -355,6 +354,21 @@ async def test_data_that_came_after_the_plan_is_no_surprise(more):
         with pytest.raises(ActionFailed, match="not when the plan was made"):
             await Restore().act(context(nodes, **more), ALL, plan)
         assert "edxapp_files" not in one.need("_all_dbs") and list(held(one, "_users")) == []
+
+
+async def test_200_databases(tmp_path):
+    names = [f"openedx_{n}" for n in range(200)]
+    folder = backup(tmp_path / "b", {ONE: {name: dump([doc(f"of-{name}")]) for name in names}})
+    (tmp_path / "run").mkdir()
+    more = {"outputs": {"backup_path": str(folder)}, "run_dir": tmp_path / "run"}
+    site = make_site()
+    more["site"] = msgspec.structs.replace(site, couchdb=msgspec.structs.replace(site.couchdb, q=2))
+    with formed(LIMIT) as (nodes, _), clients(nodes[:1]) as (one,):
+        outcome, _ = await run(Restore(), ALL, nodes, **more)
+        assert outcome.outputs["restored"] == dict.fromkeys(names, 1)
+        assert (await checks.contents_match(look(nodes, **more), bodies="all")).verdict == "pass"
+        assert (await checks.copies_equal(look(nodes, **more))).verdict == "pass"
+        assert [row.id for row in held(one, names[137])] == [f"of-{names[137]}"]
 
 
 async def test_what_stands_beside_our_dumps_comes_back(more, folder):

@@ -251,8 +251,9 @@ async def _note_copies(context: Context, clients: dict[str, Client], databases: 
     context.voice.waiting("the copies of every shard to be level", COPIES_LIMIT)
     while await copies.settled(clients, databases) and clock() < end:
         await asyncio.sleep(1)
+    seen = await copies.look({first(clients).node: first(clients)}, databases)
     for name in databases:
-        found = await copies.counted(first(clients), name)
+        found = copies.count(name, seen[name])
         word = "equal" if found.equal else "NOT equal"
         text = f"{name}: {found.ranges} ranges in {found.copies} copies, {found.documents} documents, {word}"
         context.voice.note(text, kind="copies", **msgspec.to_builtins(found))
