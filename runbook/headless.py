@@ -43,7 +43,7 @@ from runbook.lines import Lines
 from runbook.secrets import Secret
 from runbook.text import printable
 from runbook.units import duration, size
-from runbook.wording import unnamed
+from runbook.wording import place, unnamed
 
 GLYPH = {"pass": "✓", "warn": "!", "fail": "✗", "unknown": "?"}
 #: a wait or a progress is repeated at most this often (seconds) for each host and subject
@@ -191,11 +191,11 @@ class PlainFront:
         return not self.yes and sys.stdin.isatty() and self._lines.stream.isatty()
 
     async def lend(self, host: str, argv: Sequence[str]) -> int:
-        self._lines.say(f"\nA shell on {host}. What you do there is not on record. `exit` brings you back.")
+        self._lines.say(f"\nA shell on {place(host)}. `exit` brings you back; what you do is not on record.")
         try:
             return await terminal.run(argv, stdout=self._lines.stream.fileno())
         except OSError as error:
-            raise RunbookError(f"{host}: no shell: {argv[0]}: {error.strerror}.") from None
+            raise RunbookError(f"{place(host)}: no shell: {argv[0]}: {error.strerror}.") from None
 
 
 async def _in_thread(ask: Callable[[], Answer]) -> Answer:
@@ -226,4 +226,6 @@ def _amount(live: Progress) -> str:
     total = f" of {show(live.total)}" if live.total else ""
     unit = "" if live.unit == "bytes" else f" {live.unit}"
     rate = f", {show(live.per_second)}/s" if live.per_second else ""
+    if live.per_second and live.total > live.done:
+        rate += f", {duration((live.total - live.done) / live.per_second)} left"
     return f"{show(live.done)}{total}{unit}{rate}"
