@@ -29,6 +29,8 @@ _POLL = 0.5
 SETTLE = 60.0
 #: seconds between two lines about how far it is
 _SAY = 15.0
+#: seconds between two notes about the pace
+_NOTE = 20.0
 #: documents or bytes that have to be stored for their rate to mean something
 _MEASURED_DOCUMENTS, _MEASURED_BYTES = 1000, 10_000_000
 
@@ -91,6 +93,7 @@ async def answered(context: Context, found: Survey) -> list[Selection]:
             Option(node, f"node {node}", f"{one.expected} documents; the others' are not restored")
             for node, one in question.options.items()
         )
+        options += (Option("none", "none of them", "stop; nothing is restored"),)
         answer = await context.voice.ask("choice", question.text, options)
         if answer not in question.options:
             raise ActionFailed(f"No copy of {name} was chosen. Nothing was restored.")
@@ -161,6 +164,7 @@ class _Telling:
         self._present = self._present_bytes = self.reached = 0
         self._clock = asyncio.get_running_loop().time
         self._begun = self._said = self._clock()
+        self._noted: float | None = None
 
     def tick(self, work: Restoring) -> None:
         progress, voice = self._progress, self._context.voice
@@ -176,7 +180,13 @@ class _Telling:
             voice.say(f"{self._one.target}: {progress.words()}")
 
     def tell(self, text: str) -> None:
-        self._context.voice.note(f"{self._one.target}: {text}", kind="pace", database=self._one.target)
+        """On record, unless that was the case a moment ago: servers may falter all the time."""
+        text = f"{self._one.target}: {text}"
+        if self._noted is None or self._clock() - self._noted > _NOTE:
+            self._noted = self._clock()
+            self._context.voice.note(text, kind="pace", database=self._one.target)
+        else:
+            self._context.voice.say(text)
 
     def measured(self) -> Rate | None:
         """None for too little to tell."""

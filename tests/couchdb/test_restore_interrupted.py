@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from runbook.couch import sending
 from runbook.couch.client import Client
 from runbook.couch.restore import Restoring
 from runbook.errors import HostError
@@ -258,6 +259,30 @@ def test_a_node_that_hangs_does_not_hold_up_the_others(
             hang.release()
         mine[1].close()
     assert work.refused == []
+    same(server, clients, database, docs)
+
+
+@pytest.mark.parametrize("server", ["standin"], indirect=True)
+def test_a_node_that_never_answers_is_given_up_and_said(
+    server: StandInServer,
+    clients: list[Client],
+    database: str,
+    folder: Path,
+    docs: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sending, "ANSWER", 0.5)
+    monkeypatch.setattr(sending, "SLOWEST", 10_000_000)
+    told: list[str] = []
+    hang = Proxy(clients[1].base, lambda exchange: "hang" if exchange.writes else None)
+    with hang, proxies(clients) as (_, through):
+        mine = [through[0], hang.client(clients[1]), through[2]]
+        work = Restoring(selected(folder, database), mine, batch=50, tell=told.append)
+        work.run()
+        mine[1].close()
+    assert work.refused == []
+    assert any(text.startswith("vm2 rests, the others take over") for text in told)
+    assert any("slowed down to 3 requests at once" in text and "gave no answer" in text for text in told)
     same(server, clients, database, docs)
 
 
