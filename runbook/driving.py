@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -42,10 +43,18 @@ def drive(
         finally:
             await session.close()
             for path in bench.save_report(session.id):
-                print(path)
+                _tell(str(path))
         return _exit_code(session.state, verdict)
 
     return asyncio.run(work())
+
+
+def _tell(line: str) -> None:
+    """To whoever reads it. The exit code is the run's own, also when nobody does any more."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit_code(state: RunState, verdict: RunVerdict) -> int:

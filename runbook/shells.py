@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from runbook.errors import RunbookError
 from runbook.events import Option, ShellClosed, ShellOpened
 from runbook.front import LendsTerminal
+from runbook.wording import place
 
 if TYPE_CHECKING:
     from runbook.engine import Engine
@@ -27,8 +28,8 @@ class Shells:
         machines = self._machines(step) if self._lender() else []
         if not machines:
             return ()
-        place = machines[0].label if len(machines) == 1 else "a machine"
-        return (Option("shell", f"Open a shell on {place}", "on record; then this is asked again"),)
+        where = machines[0].label if len(machines) == 1 else "a machine"
+        return (Option("shell", f"Open a shell on {where}", "on record; then this is asked again"),)
 
     async def choose(self, step: str) -> str:
         """Ask on which machine, and open it. Returns what a person should know of it, or ""."""
@@ -48,7 +49,7 @@ class Shells:
             status = await self.open(choice, self.engine.desk.last_by, step, standing=True)
         except RunbookError as error:
             return str(error)
-        return f"{_where(choice)}: ssh could not connect, as it said." if status == _NO_CONNECTION else ""
+        return f"{place(choice)}: ssh could not connect, as it said." if status == _NO_CONNECTION else ""
 
     def _machines(self, step: str) -> list[Option]:
         """Those of the last attempt that are known, the ones in trouble first."""
@@ -66,7 +67,7 @@ class Shells:
         names = [name for name in dict.fromkeys([*trouble, *attempt.hosts]) if self._argv(name)]
         # a check that asks around from this PC does not make this PC the machine in trouble
         names.sort(key=lambda name: name == "operator" and name not in attempt.hosts)
-        return [Option(name, _where(name), trouble.get(name, "")) for name in names]
+        return [Option(name, place(name), trouble.get(name, "")) for name in names]
 
     # ── at any moment ──────────────────────────────────────────────────────────────────────
     async def open(self, host: str, by: str, step: str, *, standing: bool = False) -> int:
@@ -74,10 +75,10 @@ class Shells:
         nothing else meanwhile. Raises RunbookError when none can be had; it says what to type."""
         argv, lender = self._argv(host), self._lender()
         if not argv:
-            raise RunbookError(f"{_where(host)} is not known yet: an earlier step makes it.")
+            raise RunbookError(f"{place(host)} is not known yet: an earlier step makes it.")
         if lender is None:
             raise RunbookError(
-                f"This program has no terminal to lend for a shell on {_where(host)}.",
+                f"This program has no terminal to lend for a shell on {place(host)}.",
                 next=f"Open another one and type: {shlex.join(argv)}",
             )
         engine = self.engine
@@ -97,7 +98,3 @@ class Shells:
     def _lender(self) -> LendsTerminal | None:
         front = self.engine.desk.front
         return front if isinstance(front, LendsTerminal) and front.can_lend else None
-
-
-def _where(host: str) -> str:
-    return "this PC" if host == "operator" else host

@@ -1,4 +1,5 @@
-"""Whose message it is, said once: most messages name their machine first, others do not."""
+"""Machines in messages: what they are called, and each named once (most messages name theirs first,
+others do not)."""
 
 from __future__ import annotations
 
@@ -11,3 +12,8 @@ def named(host: str, text: str) -> str:
 def unnamed(host: str, text: str) -> str:
     """``text`` for a place where the machine's name stands already."""
     return text.removeprefix(f"{host}:").lstrip() if text.startswith(f"{host}:") else text
+
+
+def place(host: str) -> str:
+    """A machine as a person calls it."""
+    return "this PC" if host == "operator" else host
