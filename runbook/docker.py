@@ -133,14 +133,11 @@ def _container(raw: dict[str, Any]) -> Container | None:
     )
 
 
-def parse_ids(done: Completed) -> list[str]:
-    if not done.ok:
-        raise refuse(done, "docker ps")
-    return text(done).split()
-
-
 def parse_containers(done: Completed) -> list[Container]:
-    """One that was removed since it was listed makes inspect exit 1: the others count."""
+    """Nothing when there are none. One that was removed since it was listed makes inspect exit 1: the
+    others count."""
+    if done.ok and not done.stdout.strip():
+        return []
     try:
         found = [_container(raw) for raw in msgspec.json.decode(done.stdout)]
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
@@ -148,15 +145,15 @@ def parse_containers(done: Completed) -> list[Container]:
     return [one for one in found if one]
 
 
-IDS = Fact(("docker", "ps", "-aq"), parse_ids)
-INSPECT = Fact(("docker", "inspect"), parse_containers)
+#: FILTER…: in one go, as services that are watched are looked at every other second
+_INSPECT = 'ids=$(docker ps -aq "$@") || exit; [ -z "$ids" ] || exec docker inspect $ids'
+INSPECT = Fact(("sh", "-c", _INSPECT, "docker-inspect"), parse_containers)
 
 
 async def containers(host: Host, project: str | None) -> list[Container]:
     """The containers of a project; of the whole host when ``project`` is None."""
     which = [] if project is None else ["--filter", f"label={_LABEL}project={project}"]
-    ids = await IDS.ask(host, *which)
-    return await INSPECT.ask(host, *ids) if ids else []
+    return await INSPECT.ask(host, *which)
 
 
 def parse_logs(done: Completed) -> str:

@@ -16,6 +16,7 @@ from runbook.compose import Compose, Service, misfit, wanted
 from runbook.docker import Engine, Fact, parse_containers
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Completed
+from tests.unit.here import Here
 
 DATA = Path(__file__).parents[1] / "data" / "compose"
 FACTS: dict[str, Fact[Any]] = {
@@ -145,6 +146,33 @@ def test_which_services_are_meant() -> None:
     assert wanted(SERVICES, ["off", "watchtower"], []) == ("off",)
     with pytest.raises(ActionFailed, match="no service cms; it has couchdb, lms"):
         wanted(SERVICES, ["cms"], [])
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked", "found"),
+    [("echo a1; echo b2", "--filter label=x\na1 b2\n", 2), ("true", "--filter label=x\n", 0)],
+)
+async def test_containers_are_listed_and_inspected_in_one_go(
+    listed: str, asked: str, found: int, tmp_path: Path
+) -> None:
+    host = Here("vm1", tmp_path)
+    one = '{"Id": "a1", "Name": "/a", "State": {"Status": "running"}, "Config": {}}'
+    host.program(
+        "docker",
+        f"""case $1 in
+        ps) shift 2; echo "$@" >> {tmp_path}/asked; {listed} ;;
+        inspect) shift; echo "$@" >> {tmp_path}/asked; echo '[{one}, {one}]' ;;
+        esac""",
+    )
+    assert len(await docker.INSPECT.ask(host, "--filter", "label=x")) == found
+    assert (tmp_path / "asked").read_text() == asked
+
+
+async def test_a_list_that_failed_is_no_empty_list(tmp_path: Path) -> None:
+    host = Here("vm1", tmp_path)
+    host.program("docker", "echo 'Cannot connect to the Docker daemon at x' >&2; exit 1")
+    with pytest.raises(CouldNotLook, match="daemon is not running"):
+        await docker.containers(host, "docker")
 
 
 def test_a_configuration_that_is_nested_too_deeply_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from checks import compose as checks
-from runbook import catalog, compose
+from runbook import catalog, compose, docker
 from runbook.actions.compose import Up, UpParams
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Completed
@@ -18,6 +19,7 @@ from tests.unit.doubles import ScriptedHost, make_context, make_site
 
 DATA = Path(__file__).parents[1] / "data" / "compose"
 CONFIG = (DATA / "config-v1.yml").read_bytes()
+INSPECT = shlex.join(docker.INSPECT.command)
 UP = "docker-compose -p docker -f docker-compose.yml -f docker-compose.override.yml"
 QUICK = UpParams(services=("couchdb",), steady_for="0s", every="0s", timeout="5s")
 
@@ -44,7 +46,7 @@ def vm(*looks: bytes) -> ScriptedHost:
     host.on("docker compose version", 125).on("docker-compose version", "1.29.2\n")
     host.on("ls -1A -- openedx-ha/docker", ".env\ndocker-compose.override.yml\ndocker-compose.yml\n")
     host.on(f"{UP} config", CONFIG).on(f"{UP} config '--hash=*'", "couchdb h1\n").on(f"{UP} up", 0)
-    host.on("docker ps -aq", "id\n" if looks else "").on("docker inspect", list(looks) or b"[]")
+    host.on(INSPECT, list(looks) or "")
     host.on("docker image inspect", b"[{}]")
     return host
 
@@ -242,9 +244,9 @@ async def test_a_check_goes_on_from_what_the_action_saw() -> None:
     """The same container needs no second window: one look. On another connection it does."""
     host = vm(inspect(inspected()))
     await act(host, msgspec.structs.replace(QUICK, steady_for="0.05s", every="0.01s"))
-    before = len(host.ran("docker inspect"))
+    before = len(host.ran(INSPECT))
     found = await checks.steady(context(host), services="couchdb", over="0.05s")
-    assert found.verdict == "pass" and len(host.ran("docker inspect")) == before + 1
+    assert found.verdict == "pass" and len(host.ran(INSPECT)) == before + 1
     assert "looks of this check: 1" in found.evidence
     elsewhere = await checks.steady(context(vm(inspect(inspected()))), services="couchdb", over="0.05s")
     assert "looks of this check: 3" in elsewhere.evidence
@@ -254,12 +256,12 @@ async def test_a_service_that_died_since_the_action_saw_it_is_watched_anew_and_r
     well, again = inspect(inspected()), inspect(inspected(restarts=1))
     host = vm(well)
     await act(host)
-    host.on("docker inspect", again)
+    host.on(INSPECT, again)
     found = await checks.steady(context(host), services="couchdb", over="0s")
     assert found.verdict == "warn" and "restarted 1 times" in found.observed
     dies = vm(well)
     await act(dies)
-    dies.on("docker inspect", [inspect(inspected(restarts=n)) for n in range(1, 20)])
+    dies.on(INSPECT, [inspect(inspected(restarts=n)) for n in range(1, 20)])
     found = await checks.steady(context(dies), services="couchdb", over="0s")
     assert found.verdict == "fail", found.observed
 
@@ -286,6 +288,6 @@ async def test_a_service_that_never_got_a_container_is_missed() -> None:
 
 
 async def test_a_silent_daemon_is_unknown_not_fail() -> None:
-    host = vm().on("docker ps -aq", Completed(1, b"", b"Cannot connect to the Docker daemon at x"))
+    host = vm().on(INSPECT, Completed(1, b"", b"Cannot connect to the Docker daemon at x"))
     with pytest.raises(CouldNotLook, match="vm1: The Docker daemon is not running"):
         await checks.steady(context(host), services="couchdb", over="0s")

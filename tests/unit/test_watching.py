@@ -10,7 +10,7 @@ import pytest
 from runbook import steady, watching
 from runbook.hosts.base import Completed
 from tests.unit.doubles import ScriptedHost
-from tests.unit.test_compose_up import inspect, inspected
+from tests.unit.test_compose_up import INSPECT, inspect, inspected
 
 
 class Time:
@@ -32,7 +32,7 @@ class Time:
             self.at += self.answer
             return Completed(0, queue.pop(0) if len(queue) > 1 else queue[0], b"")
 
-        return ScriptedHost("vm1").on("docker ps -aq", "id\n").on("docker inspect", tell)
+        return ScriptedHost("vm1").on(INSPECT, tell)
 
 
 async def until_steady(host: ScriptedHost, window: float, every: float) -> int:
