@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from runbook.lab.composewords import VERSIONS
 from runbook.lab.layout import Layout, Spec
 
 HERE = Path(__file__).parent
@@ -42,6 +43,8 @@ def install(layout: Layout, spec: Spec, *, compose: int) -> None:
         "SOCKET": layout.socket,
         "PYTHON": sys.executable,
         "ENGINE": HERE / "engine.py",
+        "COMPOSE": compose,
+        "VERSION": VERSIONS[compose],
         "NETWORK": HERE / "network",
         "DF": shutil.which("df") or "/bin/df",
         "TAR": shutil.which("tar") or "/bin/tar",
