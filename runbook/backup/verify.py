@@ -111,9 +111,7 @@ def _read_dump(
         if problem.kind == "stub" and filled:
             continue  # the contents lie beside it
         (problems if problem.fatal else remarks).append(f"{name}: {problem.text}")
-    remarks += [
-        f"{name}: {one.text}" for one in found.remarks if not (filled and one.kind == "partitioned")
-    ]
+    remarks += [f"{name}: {one.text}" for one in found.remarks if not (filled and one.kind == "partitioned")]
     return found.rows, f"{name}: {found.rows} documents, every row read"
 
 

@@ -99,12 +99,11 @@ async def planned(
     there = {name: client for name, client in clients.items() if not found or not found[name].problem}
     if not there:
         raise ActionFailed(f"No node answers. Nothing was dumped. {' '.join(silent)}")
-    if not each_node:
-        if strangers := apart({name: found[name] for name in there if found}):
-            raise ActionFailed(
-                f"These nodes are not one cluster: {'; '.join(strangers)}. Nothing was dumped.",
-                next="Form the cluster first, or dump each node by itself.",
-            )
+    if not each_node and (strangers := apart({name: found[name] for name in there if found})):
+        raise ActionFailed(
+            f"These nodes are not one cluster: {'; '.join(strangers)}. Nothing was dumped.",
+            next="Form the cluster first, or dump each node by itself.",
+        )
     owners = list(there) if each_node else list(there)[:1]
     targets = [one for name in owners for one in await _targets(name, there[name], databases)]
     if not targets:

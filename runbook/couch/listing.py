@@ -36,7 +36,8 @@ _row = msgspec.json.Decoder(_Row)
 
 def fetch(path: Path, database: str, asking: Asking, progress: Progress) -> None:
     """List ``database`` into that file, going on with what is there. Its rows are not judged here, and
-    only roughly counted; a listing that a server ended too early is. Raises what ``Asking.ask`` does, OSError."""
+    only roughly counted; a listing that a server ended too early is. Raises what ``Asking.ask`` does,
+    OSError."""
     path.touch(mode=0o600)
     with open(path, "r+b", buffering=0, opener=opener) as file:
         progress.found(*_there(file))

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from runbook import units
+from runbook.couch import beside
 from runbook.couch.inspection import DumpDamaged
 from runbook.couch.selection import NEVER, Question, Selection, choose, find
 from runbook.errors import ActionFailed
@@ -21,6 +22,8 @@ ABSENT = (
     "Not in such a backup, to be set by hand where the platform uses it: _security, _revs_limit, "
     "partitioned databases, _local documents, contents of attachments."
 )
+#: and one of ours, which has the rest beside each dump
+ABSENT_OURS = "Not in such a backup: _local documents, deleted documents, losing revisions of conflicts."
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +42,9 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         for question in self.questions.values():
             found.append(f"{question.database}: {question.text} You will be asked which one.")
         found += [f"{name}: left out ({why})" for name, why in self.left_out.items()]
-        return (*found, ABSENT)
+        dumps = [Path(source.path) for one in self.selections.values() for source in one.sources]
+        ours = bool(dumps) and all(beside.meta_path(dump).is_file() for dump in dumps)
+        return (*found, ABSENT_OURS if ours else ABSENT)
 
 
 def describe(one: Selection) -> str:
