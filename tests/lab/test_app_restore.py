@@ -39,7 +39,8 @@ async def test_the_app_is_killed_in_four_steps_and_goes_on(tmp_path: Path) -> No
         assert await asyncio.to_thread(last.wait, LIMIT) == 0, (tmp_path / "stderr.log").read_text()[-3000:]
 
         found = [record.event for record in records(state)]
-        assert isinstance(found[-1], RunEnded) and found[-1].verdict == "passed"
+        # what follows it is that the report was written
+        assert [e.verdict for e in found if isinstance(e, RunEnded)][-1] == "passed"
         assert len([e for e in found if isinstance(e, RunResumed)]) == 4
         assert runbook(state, "report", "verify").returncode == 0
         assert await restored(state) == backed_up(state)

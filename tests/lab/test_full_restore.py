@@ -61,7 +61,8 @@ async def test_killed_in_the_middle_of_four_steps_and_resumed(tmp_path: Path, ru
         done = await asyncio.to_thread(runbook, state, *words)
         assert done.returncode == 0, done.stderr[-4000:]
         found = [record.event for record in records(state)]
-        assert isinstance(found[-1], RunEnded) and found[-1].verdict == "passed"
+        # what follows it is that the report was written
+        assert [e.verdict for e in found if isinstance(e, RunEnded)][-1] == "passed"
         assert len([e for e in found if isinstance(e, RunResumed)]) == 4
         jobs = {e.job for e in found if isinstance(e, JobStarted)}
         assert jobs == {e.job for e in found if isinstance(e, JobEnded)}, "every job's end is on record"
