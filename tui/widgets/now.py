@@ -70,7 +70,7 @@ def _looking(looking: Mapping[str, LookingAgain]) -> str:
     """The first of the steps that are looked at on resume; they are looked at side by side."""
     first = min(looking.values(), key=lambda one: one.number)
     more = f" (and {len(looking) - 1} more)" if len(looking) > 1 else ""
-    return f"at step {first.number} of {first.steps}: {first.title}{more}"
+    return f"step {first.number} of {first.steps}: {first.title}{more}"
 
 
 def _doing(view: View) -> str:
