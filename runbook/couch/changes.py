@@ -1,69 +1,107 @@
 """The changes feed, page by page: what was written or deleted since a sequence.
 
-A feed tells everything at least once. After a node was lost, or when another copy of a shard is
-read than before, it may start again from far back: who reads it must cope with the known.
+A feed tells of each document once, as it is now, in the order in which they changed; the state at a
+page's sequence is exact when nothing follows on it. A feed tells everything at least once: after a
+node was lost, or when another copy of a shard is read than before, it may start again from far
+back, so who reads it must cope with the known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import mmap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
-from runbook.couch.asking import Asking
+from runbook.couch.asking import Asking, CutOff
 from runbook.couch.client import Client, RequestRefused
-from runbook.errors import RunbookError
+from runbook.couch.dumpfile import opener
 
-#: rows asked for at once (a few hundred bytes each)
-PAGE = 2000
-
-
-class Change(NamedTuple):
-    id: str
-    rev: str  #: of the winning revision
-    deleted: bool
+#: rows asked for at once (a few hundred bytes each), and rows with their documents
+PAGE, DOCUMENTS = 2000, 200
+_PIECE = 1 << 20
 
 
 class _Rev(msgspec.Struct):
     rev: str
 
 
-class _Row(msgspec.Struct):
+class Change(msgspec.Struct):
+    """``doc``: the document, where it was asked for."""
+
     id: str
     changes: list[_Rev]
+    seq: str | int | list[Raw]
     deleted: bool = False
+    doc: Raw | UnsetType = UNSET
+
+    @property
+    def rev(self) -> str:
+        """Of the winning revision."""
+        return self.changes[0].rev
 
 
-class _Page(msgspec.Struct):
-    results: list[_Row]
+class Page(msgspec.Struct):
+    """``pending``: changes that follow on these; 0 also where the server does not tell."""
+
+    results: list[Change]
     last_seq: str | int
+    pending: int = 0
 
 
-_page = msgspec.json.Decoder(_Page)
+_page = msgspec.json.Decoder(Page)
 
 
 def now(asking: Asking, database: str) -> str:
     """The sequence the database has reached. Raises what ``Asking.ask`` does."""
-    return str(asking.ask(lambda client: _get(client, database, "now", 1)).last_seq)
+    return str(asking.ask(lambda client: page(client, database, "now", 1)).last_seq)
 
 
-def pages(asking: Asking, database: str, since: str) -> Iterator[tuple[list[Change], str]]:
-    """What changed after ``since``, each page with the sequence it reaches to; at least one page."""
+def pages(asking: Asking, database: str, since: str) -> Iterator[Page]:
+    """What changed after ``since``: at least one page, the last one with less than PAGE rows."""
     full = True
     while full:
-        found = asking.ask(lambda client, since=since: _get(client, database, since, PAGE))  # type: ignore[misc]
+        found = asking.ask(lambda client, since=since: page(client, database, since))  # type: ignore[misc]
         since, full = str(found.last_seq), len(found.results) >= PAGE
-        yield [Change(row.id, row.changes[0].rev, row.deleted) for row in found.results], since
+        yield found
 
 
-def _get(client: Client, database: str, since: str, limit: int) -> _Page:
-    reply = client.get(database, "_changes", raw=True, since=since, limit=limit)
+def page(client: Client, database: str, since: str, limit: int = 0) -> Page:
+    """Without documents. Raises RequestRefused, the Client's errors."""
+    reply = client.get(database, "_changes", raw=True, since=since, limit=limit or PAGE)
     if not reply.ok:
         raise RequestRefused(client.node, f"show the changes of {database}", reply)
+    return _decoded(client, database, reply.body)
+
+
+def documents(client: Client, database: str, since: str, answer: Path, beat: Callable[[], None]) -> Page:
+    """A page of at most DOCUMENTS rows with their documents and the contents of their attachments, which
+    lie in the file ``answer``: none of them is in memory. ``beat`` may raise. Raises the same, and
+    OSError."""
+    answer.unlink(missing_ok=True)  # an earlier page may still be in use
+    with open(answer, "w+b", opener=opener) as file:
+        query: dict[str, Any] = {
+            "since": since,
+            "limit": DOCUMENTS,
+            "include_docs": "true",
+            "attachments": "true",
+        }
+        with client.stream(database, "_changes", **query) as body:
+            while piece := body.read1(_PIECE):
+                file.write(piece)
+                beat()
+        file.flush()
+        if not file.tell():
+            raise CutOff(client, f"the changes of {database}")
+        return _decoded(client, database, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _decoded(client: Client, database: str, text: bytes | mmap.mmap) -> Page:
+    """A page is whole or it is none: one that a server ended too early is asked for again."""
     try:
-        return _page.decode(reply.body)
+        return _page.decode(text)
     except (ValueError, RecursionError) as error:
-        raise RunbookError(
-            f"CouchDB on {client.node} told its changes in an unknown form: {error}."
-        ) from None
+        raise CutOff(client, f"the changes of {database} ({error})") from None

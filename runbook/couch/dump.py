@@ -51,8 +51,8 @@ class Dumped(msgspec.Struct, frozen=True, kw_only=True):
         for name, one in self.metas.items():
             if one.late:
                 found.append(
-                    f"{name}: {one.late} documents changed after sequence {one.sequence[:24]} and are not in "
-                    "the dump as they are now; some others may be a little newer than that sequence"
+                    f"{name}: {one.late} documents changed after sequence {one.sequence[:24]}; it is written "
+                    "to faster than it can be read, and some documents in the dump may be newer than others"
                 )
             if one.lacking:
                 found.append(f"{name}: the attachments of {one.lacking} documents could not be had")

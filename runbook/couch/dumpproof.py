@@ -7,10 +7,10 @@ nothing else may.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runbook.couch import beside, changes, inspection
 from runbook.couch.alldocs import held
@@ -18,6 +18,8 @@ from runbook.couch.asking import Asking
 from runbook.couch.beside import Meta
 from runbook.couch.client import Client
 from runbook.couch.compare import aligned
+from runbook.couch.inspection import DumpDamaged
+from runbook.couch.reader import Problem, Reader
 from runbook.couch.selection import SERVER_MADE, find
 from runbook.errors import ActionFailed
 
@@ -60,8 +62,7 @@ def problems(
         wrong += _counted(path, meta)
     if wrong:
         return wrong
-    large = inspection.inspect(path).largest >= LARGE
-    with gate if gate and large else nullcontext():
+    with gate if gate and inspection.inspect(path).largest >= LARGE else nullcontext():
         differing = _unexplained(path, database, meta, asking)
     if differing:
         names = ", ".join(differing[:_NAMED]) + (", …" if len(differing) > _NAMED else "")
@@ -90,16 +91,28 @@ def _unexplained(path: Path, database: str, meta: Meta, asking: Asking) -> Seque
     """Ids that differ and are not among the changes since the dump's sequence."""
     differing: dict[str, None] = {}
     own, (first, *others) = SERVER_MADE.get(database), asking.clients
-    with closing(inspection.rows(path)) as rows:
-        for row, there in aligned((row for row in rows if row.id != own), held(first, database, others)):
-            if row is None or there is None or row.rev != there.value.rev:
+    with closing(held(first, database, others)) as listed:
+        for row, there in aligned((row for row in _rows(path) if row.id != own), listed):
+            if row is None or there is None or row.rev != there.rev:
                 one = row or there
                 assert one is not None
                 differing[one.id] = None
                 if len(differing) > _MOST:
                     return list(differing)
     if differing:
-        for page, _ in changes.pages(asking, database, meta.sequence):
-            for change in page:
+        for page in changes.pages(asking, database, meta.sequence):
+            for change in page.results:
                 differing.pop(change.id, None)
     return list(differing)
+
+
+class _Row(NamedTuple):
+    id: str
+    rev: str
+
+
+def _rows(path: Path) -> Iterator[_Row]:
+    for found in Reader(path).batches():
+        if isinstance(found, Problem):
+            raise DumpDamaged(path, found)
+        yield from map(_Row, found.ids, found.revs)

@@ -15,15 +15,13 @@ from typing import NamedTuple
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
--- the documents as the dump has them: length of all attachments (null: none), round they were read in
-CREATE TABLE IF NOT EXISTS held
-    (id TEXT PRIMARY KEY, rev TEXT NOT NULL, length INTEGER, round INTEGER NOT NULL) WITHOUT ROWID;
--- changed since they were read; to be read again, or deleted
-CREATE TABLE IF NOT EXISTS wanted (id TEXT PRIMARY KEY, deleted INTEGER NOT NULL) WITHOUT ROWID;
+-- the documents as the dump has them; length of all attachments, null: it has none
+CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, rev TEXT NOT NULL, length INTEGER) WITHOUT ROWID;
 -- read again, not yet in the dump's file; null: deleted
 CREATE TABLE IF NOT EXISTS late (id TEXT PRIMARY KEY, doc BLOB);
--- documents with the contents of their attachments inline
-CREATE TABLE IF NOT EXISTS whole (id TEXT PRIMARY KEY, rev TEXT NOT NULL, doc BLOB NOT NULL);
+-- documents with the contents of their attachments inline: where in the spool they stand
+CREATE TABLE IF NOT EXISTS whole
+    (id TEXT PRIMARY KEY, rev TEXT NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -72,51 +70,29 @@ class Ledger:
         self._db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
 
     # ── the documents ──────────────────────────────────────────────────────────────────────
-    def read(self, documents: Iterable[Held], round: int) -> None:
-        rows = ((*one, round) for one in documents)
-        self._db.executemany("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", rows)
+    def read(self, documents: Iterable[Held]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO held VALUES (?, ?, ?)", documents)
 
     def forget(self) -> None:
-        for table in ("held", "wanted", "late", "whole"):
+        for table in ("held", "late", "whole"):
             self._db.execute(f"DELETE FROM {table}")
 
-    def of(self, id: str) -> tuple[str, int] | None:
-        """Revision and round of a document; None when the dump does not have it."""
-        found: tuple[str, int] | None = self._db.execute(
-            "SELECT rev, round FROM held WHERE id = ?", (id,)
-        ).fetchone()
-        return found
+    def revision(self, id: str) -> str:
+        """Of a document as the dump has it; "" when it has none."""
+        row = self._db.execute("SELECT rev FROM held WHERE id = ?", (id,)).fetchone()
+        return row[0] if row else ""
 
     def documents(self) -> int:
-        return self._count("held")
+        return int(self._db.execute("SELECT count(*) FROM held").fetchone()[0])
 
     # ── what changed meanwhile ─────────────────────────────────────────────────────────────
-    def want(self, id: str, deleted: bool = False) -> None:
-        self._db.execute("INSERT OR REPLACE INTO wanted VALUES (?, ?)", (id, deleted))
-
-    def drop_deleted(self) -> None:
-        """Of the wanted ones those that the feed told to be deleted: the dump is without them."""
-        found = self._db.execute("SELECT id FROM wanted WHERE deleted")
-        for (id,) in found.fetchall():
-            self.gone(id)
-
-    def wanted(self, limit: int = -1) -> list[str]:
-        """Ids in their order."""
-        found = self._db.execute("SELECT id FROM wanted ORDER BY id LIMIT ?", (limit,))
-        return [id for (id,) in found]
-
-    def outstanding(self) -> int:
-        return self._count("wanted")
-
-    def read_again(self, one: Held, doc: bytes, round: int) -> None:
-        self.read([one], round)
+    def read_again(self, one: Held, doc: bytes) -> None:
+        self.read([one])
         self._db.execute("INSERT OR REPLACE INTO late VALUES (?, ?)", (one.id, doc))
-        self._db.execute("DELETE FROM wanted WHERE id = ?", (one.id,))
 
     def gone(self, id: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO late VALUES (?, NULL)", (id,))
-        for table in ("held", "wanted"):
-            self._db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
+        self._db.execute("DELETE FROM held WHERE id = ?", (id,))
 
     def late(self) -> Iterator[Late]:
         """In the order of their ids, which is that of a dump."""
@@ -140,14 +116,18 @@ class Ledger:
         )
         return [Held._make(row) for row in found]
 
-    def fill(self, id: str, rev: str, doc: bytes) -> None:
-        self._db.execute("INSERT OR REPLACE INTO whole VALUES (?, ?, ?)", (id, rev, doc))
+    def fill(self, id: str, rev: str, start: int, size: int) -> None:
+        self._db.execute("INSERT OR REPLACE INTO whole VALUES (?, ?, ?, ?)", (id, rev, start, size))
 
-    def whole(self) -> Iterator[tuple[str, str, bytes]]:
-        """(id, revision, document) of those with all their contents, in the order of their ids."""
+    def spooled(self) -> int:
+        """Where the spool ends, as far as it is of use."""
+        return int(self._db.execute("SELECT coalesce(max(start + size), 0) FROM whole").fetchone()[0])
+
+    def whole(self) -> Iterator[tuple[str, str, int, int]]:
+        """(id, revision, start, size) of those with all their contents, in the order of their ids."""
         return iter(
             self._db.execute(
-                "SELECT id, rev, doc FROM whole JOIN held USING (id, rev)"
+                "SELECT id, rev, start, size FROM whole JOIN held USING (id, rev)"
                 " WHERE length IS NOT NULL ORDER BY whole.id"
             )
         )
@@ -159,6 +139,3 @@ class Ledger:
             " WHERE length IS NOT NULL"
         ).fetchone()
         return found
-
-    def _count(self, table: str) -> int:
-        return int(self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])

@@ -1,11 +1,10 @@
 """One database, dumped as it was at one moment though it is being written to.
 
 1. The sequence of its changes feed is noted, then all documents are listed into a file.
-2. What changed since is read again, round after round, and merged into the file. A round's
-   documents are read a little later than the feed, so they may be ahead of it; the dump is the
-   exact state at a sequence when nothing that the last round read has changed since. If that is
-   never so within ROUNDS, how many documents are not of that moment is told (Meta.late).
-3. The contents of attachments are fetched for the very revisions that the dump holds.
+2. The contents of attachments are fetched for the very revisions that the dump holds.
+3. The feed is followed from that sequence to its end, and what it tells is put into the file: it is
+   the exact state at the sequence where it ended. Of a database that is written to faster than it can
+   be read, how much is left is told (Meta.late).
 
 Everything is kept in files beside the dump, so that a killed one goes on where it was; one that
 was done already is brought up to date.
@@ -15,35 +14,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from runbook.couch import beside, changes, copies, dumpfile, inlined, listing
+from runbook.couch import beside, changes, copies, dumpfile, following, inlined, listing
 from runbook.couch.asking import Asking, CutOff
 from runbook.couch.beside import Meta
 from runbook.couch.client import Client, RequestRefused
-from runbook.couch.dumpfile import opener
 from runbook.couch.inspection import DumpDamaged
 from runbook.couch.ledger import Held, Ledger
-from runbook.couch.listing import PIECE
 from runbook.couch.progress import Progress
 from runbook.couch.reader import Problem, Reader, Row
 from runbook.errors import ActionFailed
 
-#: how often what changed meanwhile is read again
-ROUNDS = 8
+#: how often the feed is followed where it does not tell the contents of attachments
+ROUNDS = 5
 #: listings that end too early, though no connection broke
 _LISTINGS = 3
-#: documents asked for at once; documents with attachments looked up at once
-_GROUP = 500
-#: from so many bytes of attachments on, documents are held in memory one at a time
-_LARGE = 4_000_000
-_BATCH = 1000
 
 
 class Snapshot:
@@ -63,6 +54,7 @@ class Snapshot:
         gate: threading.Lock,
     ) -> None:
         self.database, self.path, self.work = database, path, work
+        self.spool = work / "spool"
         self.asking, self.identity, self.progress, self.gate = asking, identity, progress, gate
 
     def take(self) -> Meta:
@@ -74,10 +66,10 @@ class Snapshot:
         try:
             self._begin()
             self._list()
-            sequence, late = self._settle()
+            late = self._settle()
             self._merge()
             self._write_whole()
-            return self._write_meta(sequence, late)
+            return self._write_meta(late)
         finally:
             self.ledger.close()
 
@@ -91,8 +83,7 @@ class Snapshot:
             return
         self.path.unlink(missing_ok=True)  # nothing is known of what it is
         sequence = changes.now(self.asking, self.database)
-        with self.ledger.together():
-            self.ledger["sequence"], self.ledger["round"] = sequence, "0"
+        self.ledger["sequence"] = sequence
 
     def _list(self) -> None:
         if self.ledger["listed"]:
@@ -117,126 +108,44 @@ class Snapshot:
         reader, last = Reader(self.path), ""
         with self.ledger.together():
             self.ledger.forget()
-            items = iter(reader)
-            while batch := list(islice(items, _BATCH)):
+            for found in reader.batches():
                 self.asking.go_on()
-                held = []
-                for item in batch:
-                    if isinstance(item, Row):
-                        if item.id <= last:
-                            return Problem("disorder", f"{self.database} lists {item.id!r} after {last!r}.")
-                        last = item.id
-                        held.append(Held(item.id, item.rev, inlined.length(item)))
-                    elif item.kind == "no_doc" and item.ids:
-                        self.ledger.want(item.ids[0])  # deleted just then
-                    else:
-                        return item
-                self.ledger.read(held, 0)
+                if isinstance(found, Problem):
+                    if found.kind != "no_doc":
+                        return found
+                    continue  # deleted just then: the feed tells of it
+                for before, id in pairwise((last, *found.ids)):
+                    if before >= id:
+                        return Problem("disorder", f"{self.database} lists {id!r} after {before!r}.")
+                last = found.ids[-1]
+                stubs = frozenset(found.stubs)
+                rows = zip(found.ids, found.revs, strict=True)
+                self.ledger.read((Held(id, rev, 0 if id in stubs else None) for id, rev in rows))
+            self._measure()
             self.ledger["announced"] = str(reader.total_rows)
             self.ledger["listed"] = "yes"
         return None
 
-    # ── 2. and 3. what changed meanwhile; attachments ──────────────────────────────────────
-    def _settle(self) -> tuple[str, int]:
-        """Read again until the dump is the state at one sequence: (that sequence, documents that are
-        not of that moment)."""
-        turn = 0
-        if self.ledger.outstanding():  # of a call that was killed
-            self._reread()
-        while True:
-            self._fill()
-            before = self.ledger["sequence"]
-            ahead = self._look()
-            left = self.ledger.outstanding()
-            if not left:
-                return self.ledger["sequence"], 0
-            if turn and not ahead:
-                return before, 0
-            if turn == ROUNDS:
-                return before, left
-            turn += 1
-            self._reread()
+    def _measure(self) -> None:
+        """Note the length of all attachments, where there are any: their documents are looked into."""
+        if not self.ledger.attached()[0]:
+            return
+        for row in Reader(self.path):
+            if isinstance(row, Row) and row.stubs:
+                self.ledger.read([Held(row.id, row.rev, inlined.length(row.doc))])
 
-    def _look(self) -> bool:
-        """Follow the feed to its end and note what has to be read again. Is anything of what was
-        read in the last round ahead of where the feed was then?"""
-        ledger, since = self.ledger, self.ledger["sequence"]
-        last, ahead = int(ledger["round"]), bool(ledger["ahead"])
-        with ledger.together():
-            for page, reached in changes.pages(self.asking, self.database, since):
-                for one in page:
-                    rev, round = ledger.of(one.id) or ("", -1)
-                    ahead |= round == last
-                    if rev if one.deleted else rev != one.rev:
-                        ledger.want(one.id, one.deleted)
-                ledger["sequence"] = reached
-            ledger["round"], ledger["ahead"] = str(last + 1), ""
-        return ahead
+    # ── 2. and 3. attachments, changes ─────────────────────────────────────────────────────
+    def _settle(self) -> int:
+        """Changes that the dump is without: 0 for one that is exact."""
+        self._fill()
+        for _ in range(ROUNDS):
+            left = following.follow(self.ledger, self.database, self.asking, self.work / "answer", self.spool)
+            if not self._fill():
+                break
+        return left
 
-    def _reread(self) -> None:
-        with self.ledger.together():
-            self.ledger.drop_deleted()
-        while ids := self.ledger.wanted(_GROUP):
-            self.asking.ask(lambda client, ids=ids: self._take(client, ids))  # type: ignore[misc]
-
-    def _take(self, client: Client, ids: list[str]) -> None:
-        """Read these documents as they are now."""
-        answer, ledger, round = self.work / "again.json", self.ledger, int(self.ledger["round"])
-        with (
-            open(answer, "wb", opener=opener) as file,
-            client.stream(self.database, "_all_docs", body={"keys": ids}, include_docs="true") as body,
-        ):
-            while piece := body.read1(PIECE):
-                file.write(piece)
-                self.asking.go_on()
-        reader, rows = Reader(answer), 0
-        with self.gate, ledger.together():
-            missing = dict.fromkeys(ids)
-            for item in reader:
-                rows += 1
-                if isinstance(item, Row):
-                    missing.pop(item.id)
-                    ledger.read_again(Held(item.id, item.rev, inlined.length(item)), item.doc, round)
-                elif item.kind == "too_deep":
-                    raise DumpDamaged(answer, item)
-            if not reader.whole or rows != len(ids):
-                raise CutOff(client, f"documents of {self.database}")
-            for id in missing:
-                if client.get(self.database, id, raw=True).status != 404:
-                    raise CutOff(client, f"documents of {self.database}")
-                ledger.gone(id)
-            if missing:  # deleted only after what the feed had told
-                ledger["ahead"] = "yes"
-
-    def _fill(self) -> None:
-        """Fetch the attachments of every document that the dump holds. One that changed meanwhile is
-        passed over: the feed tells of it."""
-        after = ""
-        while group := self.ledger.lacking(after, _GROUP):
-            for one in group:
-                large = (one.length or 0) >= _LARGE
-                with self.gate if large else nullcontext():
-                    doc = self.asking.ask(lambda client, one=one: self._contents(client, one))  # type: ignore[misc]
-                    if doc is not None:
-                        self.ledger.fill(one.id, one.rev, doc)
-                        self.progress.came(0, len(doc))
-            after = group[-1].id
-
-    def _contents(self, client: Client, one: Held) -> bytes | None:
-        try:
-            with client.stream(self.database, one.id, attachments="true", rev=one.rev) as body:
-                pieces = []
-                while piece := body.read1(PIECE):
-                    pieces.append(piece)
-                    self.asking.go_on()
-        except RequestRefused as error:
-            if error.status == 404:
-                return None
-            raise
-        doc = b"".join(pieces).strip()
-        if not inlined.complete(doc, one.id, one.rev, one.length or 0):
-            raise CutOff(client, f"{one.id} of {self.database} with its attachments")
-        return doc
+    def _fill(self) -> int:
+        return inlined.fill(self.ledger, self.database, self.asking, self.spool, self.progress, self.gate)
 
     # ── the files ──────────────────────────────────────────────────────────────────────────
     def _merge(self) -> None:
@@ -251,16 +160,23 @@ class Snapshot:
 
     def _write_whole(self) -> None:
         path, (_, count) = beside.attached_path(self.path), self.ledger.attached()
-        if count:
-            self._write(path, count, self.ledger.whole())
-        else:
+        if not count:
             path.unlink(missing_ok=True)
+            return
+        with self.spool.open("rb") as spool:
+
+            def inline() -> Iterator[dumpfile.Document]:
+                for id, rev, start, size in self.ledger.whole():
+                    spool.seek(start)
+                    yield id, rev, spool.read(size)
+
+            self._write(path, count, inline())
 
     def _write(self, path: Path, count: int, documents: Iterator[dumpfile.Document]) -> None:
         with self.gate:
             dumpfile.write(path, self.work / "part.json", count, documents, self.asking.go_on)
 
-    def _write_meta(self, sequence: str, late: int) -> Meta:
+    def _write_meta(self, late: int) -> Meta:
         info = self.asking.ask(lambda client: client.need(self.database))
         stubs, attached = self.ledger.attached()
         cluster, props = info.get("cluster", {}), info.get("props", {})
@@ -268,7 +184,7 @@ class Snapshot:
             database=self.database,
             documents=self.ledger.documents(),
             deleted=int(info.get("doc_del_count", 0)),
-            sequence=sequence,
+            sequence=self.ledger["sequence"],
             q=int(cluster.get("q", 0)),
             n=int(cluster.get("n", 0)),
             partitioned=props.get("partitioned") is True,

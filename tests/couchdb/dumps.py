@@ -89,7 +89,10 @@ def main() -> None:
         found["done"] = msgspec.to_builtins(work.run())
     except RunbookError as error:
         found |= {"error": error.what, "next": error.next}
-    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
+    found["memory"] = int(peak.split()[1]) * 1024
     print(json.dumps(found), flush=True)
 
 

@@ -4,7 +4,9 @@ ever looks like a backup."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
 import random
 import shutil
 import threading
@@ -22,11 +24,11 @@ from runbook.couch.dump import Dumping, dump
 from runbook.couch.dumpplan import planned
 from runbook.couch.dumpproof import proven
 from runbook.errors import ActionFailed, RunbookError
-from tests.couchdb.docs import many, put
+from tests.couchdb.docs import doc, many, put
 from tests.couchdb.dumps import Process, dumping, file, taken
 from tests.couchdb.proxy import Chance, Proxy
 from tests.couchdb.servers import Server, StandInServer
-from tests.couchdb.test_dump import attached
+from tests.couchdb.test_dump import Writer, attached, was
 
 _FILLER = "x" * 2000
 
@@ -115,6 +117,35 @@ def test_what_was_written_between_two_attempts_is_in_it(
     assert row.id == "a000" and b'"changed":true' in row.doc and not row.stubs
     assert done.metas[f"vm1/{names[0]}"].late == 0
     assert not any(proven(Path(done.path), {"vm1": clients[0]}).values())
+
+
+@pytest.mark.parametrize("server", ["standin"], indirect=True)
+def test_killed_again_and_again_while_it_is_written_to(
+    server: StandInServer, clients: list[Client], tmp_path: Path
+) -> None:
+    database, docs = server.database(), many(3000, filler=_FILLER)
+    put(clients[0], database, docs)
+    revs = {one["_id"]: one["_rev"] for one in docs}
+    chance = random.Random(11)
+    with server.opened() as others:
+        writer = Writer(others[1], database, revs)
+        writer.start()
+        for _ in range(12):
+            process = Process(server, tmp_path / "b", [database])
+            time.sleep(chance.uniform(0.0, 0.5))
+            process.kill()
+            if process.result() is not None:
+                break
+        if not (tmp_path / "b").exists():
+            assert Process(server, tmp_path / "b", [database]).result()["done"]
+        writer.enough.set()
+        writer.join()
+    assert writer.failed is None and verify(tmp_path / "b").problems == ()
+    path = tmp_path / "b" / "node-vm1" / f"{database}.json"
+    meta = beside.load(path)
+    assert meta and meta.late == 0
+    assert was({row.id: row.rev for row in inspection.rows(path)}, revs, writer.log)
+    assert proven(tmp_path / "b", {"vm1": clients[0]}) == {f"vm1/{database}": []}
 
 
 def until(true: object, limit: float = 60.0) -> None:
@@ -257,3 +288,21 @@ async def test_a_cancelled_dump_leaves_nothing_running(
     with server.opened() as clients:
         done = await dump(tmp_path / "b", found, {one.node: one for one in clients})
     assert done.resumed and contents(Path(done.path)) == whole
+
+
+@pytest.mark.parametrize("server", ["standin"], indirect=True)
+def test_memory_is_bounded_by_the_largest_document(
+    server: StandInServer, clients: list[Client], tmp_path: Path
+) -> None:
+    uploads, attachments, small = (server.database(name) for name in ("uploads", "attached", "small"))
+    data = base64.b64encode(os.urandom(50_000_000)).decode()
+    for n in range(3):
+        put(clients[0], uploads, [doc(f"{n}.mp4", content_type="video/mp4", data=data)])
+    for n in range(2):
+        put(clients[0], attachments, [attached(f"{n}", {"a.mp4": os.urandom(50_000_000)})])
+    put(clients[0], small, many(3000))
+    found = Process(server, tmp_path / "b", [uploads, attachments, small]).result()
+    folder = tmp_path / "b"
+    assert sum(layout.sizes(folder).values()) > 400_000_000
+    assert found["memory"] < 5 * len(data), f"{found['memory']} bytes for documents of {len(data)}"
+    shutil.rmtree(folder)

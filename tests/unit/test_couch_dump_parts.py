@@ -1,5 +1,6 @@
 """The parts of a dump: the listing that goes on, the ledger, the folder, the feed's pages."""
 
+import base64
 import json
 import sqlite3
 import threading
@@ -125,34 +126,34 @@ def test_the_feed_is_read_page_by_page(cluster, monkeypatch):
     assert clients[0].bulk("fed", [json.dumps(doc(f"d{n}", REV)).encode() for n in range(21)]) == []
     assert clients[0].delete("fed", "d3", rev=REV).ok
     pages = list(changes.pages(asking(clients[:1]), "fed", before))
-    found = {one.id: one for page, _ in pages for one in page}
+    found = {one.id: one for page in pages for one in page.results}
     assert len(pages) == 4 and len(found) == 21 and found["d3"].deleted and found["d4"].rev == REV
-    assert list(changes.pages(asking(clients[:1]), "fed", pages[-1][1])) == [([], pages[-1][1])]
+    (last,) = changes.pages(asking(clients[:1]), "fed", pages[-1].last_seq)
+    assert last.results == [] and last.last_seq == pages[-1].last_seq
 
 
 # ── the ledger ─────────────────────────────────────────────────────────────────────────────
 def test_the_ledger_keeps_what_was_written_together(tmp_path):
     ledger = Ledger(tmp_path / "ledger")
     with ledger.together():
-        ledger.read([Held("a", "1-a", None), Held("b\0c", "1-b", 0), Held("é", "1-c", 5)], 0)
+        ledger.read([Held("a", "1-a", None), Held("b\0c", "1-b", 0), Held("é", "1-c", 5)])
         ledger["sequence"] = "3-x"
     with pytest.raises(ValueError), ledger.together():
         ledger["sequence"] = "4-x"
-        ledger.want("a")
+        ledger.gone("a")
         raise ValueError
     ledger.close()
     again = Ledger(tmp_path / "ledger")
-    assert again["sequence"] == "3-x" and again["nothing"] == "" and again.outstanding() == 0
-    assert again.of("b\0c") == ("1-b", 0) and again.of("z") is None
+    assert again["sequence"] == "3-x" and again["nothing"] == "" and list(again.late()) == []
+    assert again.revision("b\0c") == "1-b" and again.revision("z") == ""
     assert [one.id for one in again.lacking("", 10)] == ["b\0c", "é"]
-    again.fill("é", "1-other", b"{}")
-    again.fill("b\0c", "1-b", b"{}")
-    assert again.attached() == (2, 1) and [id for id, _, _ in again.whole()] == ["b\0c"]
-    again.want("a")
-    again.want("é", deleted=True)
-    again.drop_deleted()
-    again.read_again(Held("a", "2-a", None), b'{"n":1}', 1)
-    assert again.wanted() == [] and again.documents() == 2
+    again.fill("é", "1-other", 0, 9)
+    again.fill("b\0c", "1-b", 9, 5)
+    assert again.attached() == (2, 1) and again.spooled() == 14
+    assert list(again.whole()) == [("b\0c", "1-b", 9, 5)]
+    again.gone("é")
+    again.read_again(Held("a", "2-a", None), b'{"n":1}')
+    assert again.documents() == 2
     assert list(again.late()) == [Late("a", "2-a", b'{"n":1}'), Late("é", "", None)]
     again.close()
 
@@ -161,8 +162,8 @@ def test_the_ledger_keeps_the_order_of_a_dump(tmp_path):
     ledger = Ledger(tmp_path / "ledger")
     ids = ["Z", "_design/x", "a", "é", "漢", "\ue000", "😀"]
     for id in reversed(ids):
-        ledger.want(id)
-    assert ledger.wanted() == ids == sorted(ids)
+        ledger.gone(id)
+    assert [one.id for one in ledger.late()] == ids == sorted(ids)
     ledger.close()
 
 
@@ -199,16 +200,32 @@ def test_a_dump_is_written_byte_for_byte_as_couchdb_does(tmp_path, documents):
 
 @pytest.mark.parametrize("length", range(7))
 def test_attachments_are_complete_by_their_length(length):
-    import base64
-
     data = base64.b64encode(b"x" * length).decode()
     whole = json.dumps({"_id": "a", "_rev": "1-a", "_attachments": {"f": {"data": data}}}).encode()
-    assert inlined.complete(whole, "a", "1-a", length)
-    assert not inlined.complete(whole, "a", "1-a", length + 1)
-    assert not inlined.complete(whole, "a", "2-a", length)
-    assert not inlined.complete(whole[:-1], "a", "1-a", length)
-    stub = whole.replace(b'"data"', b'"stub":true,"other"')
-    assert not inlined.complete(stub, "a", "1-a", length)
+    assert inlined.complete(whole, Held("a", "1-a", length))
+    assert not inlined.complete(whole, Held("a", "1-a", length + 1))
+    assert not inlined.complete(whole, Held("a", "2-a", length))
+    assert not inlined.complete(whole[:-1], Held("a", "1-a", length))
+    stub = inlined.stubbed(whole)
+    assert inlined.length(stub) == length and inlined.length(whole) == 0
+    assert not inlined.complete(stub, Held("a", "1-a", length))
+
+
+def test_stubs_are_made_as_couchdb_prints_them(cluster):
+    _, clients = cluster
+    assert clients[0].put("stubs", q=1, n=3).ok
+    entries = {
+        "a/ü": {"content_type": "text/plain", "data": "aGVsbG8="},
+        "\u0001": {"content_type": "x/y", "data": ""},
+    }
+    body = (
+        b'{"_id":"\xc3\xa9\\"/","_rev":"1-a","z":1e400,"n":-0.0,"_attachments":%b}'
+        % json.dumps(entries).encode()
+    )
+    assert clients[0].bulk("stubs", [body]) == []
+    whole = clients[0].get("stubs", 'é"/', raw=True, attachments="true").body.strip()
+    assert b"aGVsbG8=" in whole
+    assert inlined.stubbed(whole) == clients[0].get("stubs", 'é"/', raw=True).body.strip()
 
 
 # ── the folder ─────────────────────────────────────────────────────────────────────────────

@@ -147,7 +147,8 @@ def _change_rows(
             row["deleted"] = True
         text = jsontext.text(row)
         if include:
-            text = b'%b,"doc":%b}' % (text[:-1], documents.printed(doc_id, state))
+            doc = documents.printed(doc_id, state, contents=request.flag("attachments"))
+            text = b'%b,"doc":%b}' % (text[:-1], doc)
         yield told, text
 
 
