@@ -11,7 +11,17 @@ from tabulate import tabulate
 from runbook import units
 from runbook.check import Finding, check
 from runbook.context import Look
-from runbook.couch import aftercheck, cluster, connect, copies, joinscene, precheck, settings, targets
+from runbook.couch import (
+    aftercheck,
+    cluster,
+    connect,
+    copies,
+    differences,
+    joinscene,
+    precheck,
+    settings,
+    targets,
+)
 from runbook.couch.recovery import database_names, placing
 from runbook.errors import CouldNotLook, Unreachable
 from runbook.events import Verdict
@@ -135,7 +145,7 @@ async def contents_match(look: Look, bodies: str = "sample") -> Finding:
         compared, path = await aftercheck.against_backup(look, clients, aftercheck.SAMPLES[bodies])
     documents = sum(one.actual for one in compared)
     good = f"{documents} documents in {len(compared)} databases: ids and revisions of all as in the backup"
-    evidence = aftercheck.table(compared) + (f"\nevery difference by id: {path}" if path else "")
+    evidence = differences.table(compared) + (f"\nevery difference by id: {path}" if path else "")
     finding = _finding(look, aftercheck.differing(compared), expected, good, evidence)
     read, all_ = sum(one.bodies for one in compared), sum(one.expected for one in compared)
     return replace(finding, observed=f"{finding.observed}; contents of {read} of {all_} compared")

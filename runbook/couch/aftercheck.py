@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tabulate import tabulate
-
 from runbook.context import Look
 from runbook.couch import conflicts, sides
 from runbook.couch.client import Client, RequestRefused
@@ -25,7 +23,6 @@ from runbook.errors import ActionFailed, CouldNotLook
 FILE = "couchdb-differences.json"
 #: what ``bodies`` means: of how many documents of each database the contents are compared
 SAMPLES: Mapping[str, int | None] = {"none": 0, "sample": SAMPLE, "all": None}
-_HEADERS = ("database", "expected", "actual", "missing", "extra", "other rev.", "contents", "differing")
 
 
 async def against_backup(
@@ -71,14 +68,6 @@ def _all(
     else:
         part.unlink()
     return compared
-
-
-def table(compared: Sequence[Comparison]) -> str:
-    rows = [
-        (one.database, one.expected, one.actual, one.missing, one.extra, one.other, one.bodies, one.differing)
-        for one in compared
-    ]
-    return tabulate(rows, headers=_HEADERS)
 
 
 def differing(compared: Sequence[Comparison]) -> list[str]:

@@ -11,35 +11,25 @@ import json
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from itertools import chain
-from operator import ge
 from typing import Any, TypeVar
 
 import msgspec
 
-from runbook.couch import jsonlist
+from runbook.couch import heads, jsonlist
 from runbook.couch.asking import Asking, CutOff, Stopped
 from runbook.couch.client import BULK_TIMEOUT, Client, RequestRefused
-from runbook.couch.merging import Entry, Listing
-from runbook.couch.reader import Problem, Reader, Row
+from runbook.couch.heads import Entry, Heads, Strange
+from runbook.couch.reader import Problem, Reader, Row, as_rows
 from runbook.couch.selection import SERVER_MADE
 from runbook.errors import CouldNotLook
 
-T = TypeVar("T", "_Held", Row)
 P = TypeVar("P")
 #: how often a read is tried without getting any further, and the first pause (seconds) between
 ATTEMPTS, PAUSE = 6, 0.2
-#: documents decoded at once, and their bytes
-_DOCS, _BYTES = 200, 4_000_000
 
 
 class _Value(msgspec.Struct, gc=False):
     rev: str
-
-
-class _Held(msgspec.Struct, gc=False):
-    id: str
-    value: _Value
 
 
 class _Keyed(msgspec.Struct):
@@ -52,7 +42,6 @@ class _KeyedRows(msgspec.Struct):
     rows: list[_Keyed]
 
 
-_held = msgspec.json.Decoder(list[_Held])
 _keyed = msgspec.json.Decoder(_KeyedRows)
 
 
@@ -60,55 +49,66 @@ def asking(clients: Sequence[Client]) -> Asking:
     return Asking(clients, threading.Event(), attempts=ATTEMPTS, pause=PAUSE)
 
 
-def listed(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Listing, None, None]:
+def listed(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Heads, None, None]:
     """Ids and revisions, in the order of ids, without what the server made itself; ``others`` are
     asked when ``client`` does not answer. Blocks; leaving early ends the connection.
 
     Raises RequestRefused (404: no such database), CouldNotLook and the Client's errors.
     """
+    last, own = b"", _own(database)
 
-    def read(stack: ExitStack, client: Client, query: dict[str, Any]) -> Iterator[list[_Held]]:
-        body = stack.enter_context(client.stream(database, "_all_docs", **query))
+    def read(stack: ExitStack, client: Client) -> Iterator[Heads]:
+        after = _after(_entry(client, database, last).id if last else "")
+        body = stack.enter_context(client.stream(database, "_all_docs", **after))
         try:
-            yield from jsonlist.batches(body, _held)
-        except jsonlist.Broken as said:
-            raise _cut_off(client, database, str(said)) from None
+            yield from map(heads.of_list, jsonlist.texts(body))
+        except (jsonlist.Broken, ValueError) as said:
+            told = str(said) if isinstance(said, jsonlist.Broken) else ""
+            raise _cut_off(client, database, told) from None
 
-    with closing(_in_order([client, *others], database, read)) as found:
-        for ids, rows in found:
-            if ids:
-                yield Listing(ids, [row.value.rev for row in rows])
+    with closing(pieces([client, *others], read)) as found:
+        for _, some in found:
+            some = some[1:] if some[0] == last else some  # where an earlier answer broke off
+            if some:
+                last = some[-1]
+                if kept := [one for one in some if not one.startswith(own)] if own else some:
+                    yield kept
 
 
 def held(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Entry, None, None]:
     """The same, one by one."""
     with closing(listed(client, database, others)) as found:
-        for listing in found:
-            yield from map(Entry, *listing)
+        try:
+            yield from heads.entries(found)
+        except Strange as strange:
+            raise disordered(client, database, str(strange)) from None
 
 
 def documents(client: Client, database: str, others: Sequence[Client] = ()) -> Generator[Row, None, None]:
     """The same with the documents (stubs in place of attachments), in memory for a few of them."""
+    last, own = "", SERVER_MADE.get(database)
 
-    def read(stack: ExitStack, client: Client, query: dict[str, Any]) -> Iterator[list[Row]]:
-        body = stack.enter_context(client.stream(database, "_all_docs", include_docs="true", **query))
-        rows: list[Row] = []
-        size = 0
-        for item in Reader.of(body, database):
-            if isinstance(item, Problem) and item.kind in ("cut_off", "empty"):
+    def read(stack: ExitStack, client: Client) -> Iterator[Iterator[Row]]:
+        query = {"include_docs": "true"} | _after(last)
+        body = stack.enter_context(client.stream(database, "_all_docs", **query))
+        for found in Reader.of(body, database).batches(docs_from=0):
+            if not isinstance(found, Problem):
+                yield as_rows(found)
+            elif found.kind in ("cut_off", "empty"):
                 raise _cut_off(client, database, "")
-            if isinstance(item, Problem):
-                raise CouldNotLook(f"CouchDB on {client.node} lists {database} unreadably: {item.text}")
-            rows.append(item)
-            size += len(item.doc)
-            if len(rows) >= _DOCS or size >= _BYTES:
-                yield rows
-                rows, size = [], 0
-        yield rows
+            else:
+                raise CouldNotLook(f"CouchDB on {client.node} lists {database} unreadably: {found.text}")
 
-    with closing(_in_order([client, *others], database, read)) as found:
-        for _, some in found:
-            yield from some
+    with closing(pieces([client, *others], read)) as found:
+        for at, rows in found:
+            for row in rows:
+                if row.id <= last:
+                    if row.id == last:  # where an earlier answer broke off
+                        continue
+                    raise disordered(at, database, f"{row.id} comes after {last}")
+                last = row.id
+                if row.id != own:
+                    yield row
 
 
 def some(client: Client, database: str, ids: Sequence[str]) -> list[Row]:
@@ -129,42 +129,30 @@ def some(client: Client, database: str, ids: Sequence[str]) -> list[Row]:
     ]
 
 
+def disordered(client: Client, database: str, what: str = "") -> CouldNotLook:
+    told = f": {what}" if what else ""
+    return CouldNotLook(f"CouchDB on {client.node} does not list {database} in the order of ids{told}.")
+
+
+def _entry(client: Client, database: str, head: bytes) -> Entry:
+    try:
+        return heads.entry(head)
+    except Strange as strange:
+        raise disordered(client, database, str(strange)) from None
+
+
+def _own(database: str) -> bytes:
+    """How the head of the document begins that the server makes itself; nothing where it makes none."""
+    id = SERVER_MADE.get(database)
+    return f'{{"id":"{id}",'.encode() if id else b""
+
+
+def _after(last: str) -> dict[str, Any]:
+    return {"startkey": json.dumps(last)} if last else {}
+
+
 def _cut_off(client: Client, database: str, said: str) -> CutOff:
     return CutOff(client, f"the list of {database}{f' ({said})' if said else ''}")
-
-
-def _in_order(
-    clients: list[Client],
-    database: str,
-    read: Callable[[ExitStack, Client, dict[str, Any]], Iterator[list[T]]],
-) -> Generator[tuple[list[str], list[T]], None, None]:
-    """Rows and their ids; goes on after the last one where an answer broke off."""
-    last, own = "", SERVER_MADE.get(database)
-
-    def begin(stack: ExitStack, client: Client) -> Iterator[list[T]]:
-        return read(stack, client, {"startkey": json.dumps(last)} if last else {})
-
-    with closing(pieces(clients, begin)) as found:
-        for client, rows in found:
-            ids = [row.id for row in rows]
-            if ids and ids[0] == last:  # where an earlier answer broke off
-                rows, ids = rows[1:], ids[1:]
-            if not ids:
-                continue
-            if disorder(ids, last) is not None:
-                raise CouldNotLook(f"CouchDB on {client.node} does not list {database} in the order of ids.")
-            last = ids[-1]
-            if own in ids:
-                place = ids.index(own)
-                rows, ids = rows[:place] + rows[place + 1 :], ids[:place] + ids[place + 1 :]
-            yield ids, rows
-
-
-def disorder(ids: Sequence[str], last: str = "") -> str | None:
-    """The first id that does not come after the one before it (``last``, before all of them)."""
-    if not any(map(ge, chain((last,), ids), ids)):
-        return None
-    return next(id for before, id in zip(chain((last,), ids), ids, strict=False) if before >= id)
 
 
 def pieces(

@@ -8,14 +8,14 @@ with its largest document where contents are compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
-from typing import Literal, Protocol
+from typing import Literal, NoReturn, Protocol
 
 import msgspec
 
 from runbook.couch import content
 from runbook.couch.content import Content
-from runbook.couch.merging import A, B, Entry, Listed, Listing, aligned, skimmed
+from runbook.couch.heads import Entry, Heads, Listed, Strange, entries
+from runbook.couch.merging import A, B, aligned, skimmed
 from runbook.couch.reader import Row
 from runbook.couch.sampling import Choice
 
@@ -30,12 +30,16 @@ Kind = Literal["missing", "extra", "other", "differing"]
 class Side(Protocol):
     """One side of a comparison; its streams ascend by id. All of it blocks."""
 
-    def listed(self) -> Iterator[Listing]: ...
+    def listed(self) -> Iterator[Heads]: ...
 
     def documents(self) -> Iterator[Row]: ...
 
     def fetch(self, ids: Sequence[str]) -> list[Row]:
         """A few documents; those that are not there are left out."""
+        ...
+
+    def complain(self, what: str) -> NoReturn:
+        """Raises what says that this side cannot be compared."""
         ...
 
     def attachment(self, id: str, rev: str, name: str) -> str:
@@ -117,7 +121,13 @@ def compare(
 
     Raises DumpDamaged, RequestRefused (404: no such database), CouldNotLook and the Client's errors.
     """
-    found = _Found(told)
+    try:
+        return _compared(database, left, right, sample, _Found(told))
+    except Strange as strange:
+        (left if strange.left else right).complain(str(strange))
+
+
+def _compared(database: str, left: Side, right: Side, sample: int | None, found: _Found) -> Comparison:
     if sample is None:
         for one, other in found.pairs(left.documents(), right.documents()):
             found.bodies += 1
@@ -127,8 +137,7 @@ def compare(
                 found.judge(one, _same(left, right, one, mine, theirs))
     elif sample:
         choice = Choice(sample)
-        entries = chain.from_iterable(map(Entry, *listing) for listing in right.listed())
-        for one, _ in found.pairs(left.documents(), entries):
+        for one, _ in found.pairs(left.documents(), _right(right.listed())):
             choice.offer(one)
         for chosen, there in choice.beside(right.fetch):
             found.bodies += 1
@@ -141,6 +150,14 @@ def compare(
             else:
                 found.one(*piece)
     return found.result(database)
+
+
+def _right(pieces: Iterable[Heads]) -> Iterator[Entry]:
+    try:
+        yield from entries(pieces)
+    except Strange as strange:
+        strange.left = False
+        raise
 
 
 def _same(left: Side, right: Side, one: Listed, mine: Content, theirs: Content) -> bool:

@@ -1,4 +1,5 @@
-"""Every difference by id, as JSON that is written while they are found.
+"""What a comparison found: a table for a person, and every difference by id, as JSON that is written
+while they are found.
 
 One object: ``left``, ``right``, ``databases``, ``same``. Of each database first the ``differences``,
 then the counts of its Comparison; or the ``problem`` for which it could not be looked at.
@@ -6,11 +7,14 @@ then the counts of its Comparison; or the ``problem`` for which it could not be 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import msgspec
+from tabulate import tabulate
 
 from runbook.couch.compare import Comparison, Difference
+from runbook.text import printable
 
 _NAMES = tuple(name for name in Comparison.__struct_fields__ if name.startswith("first_"))
 
@@ -51,3 +55,13 @@ class Entry:
 
 
 _text = msgspec.json.encode
+
+
+def table(found: Sequence[Comparison], left: str = "expected", right: str = "actual") -> str:
+    """A line for each database; ``left`` and ``right`` head the numbers of documents."""
+    rows = [
+        (one.database, one.expected, one.actual, one.missing, one.extra, one.other, one.bodies, one.differing)
+        for one in found
+    ]
+    heads = ("database", left, right, "missing", "extra", "other rev.", "contents", "differing")
+    return tabulate([(printable(name), *counts) for name, *counts in rows], headers=heads)

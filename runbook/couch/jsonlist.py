@@ -16,7 +16,8 @@ from typing import TypeVar
 import msgspec
 
 T = TypeVar("T")
-PIECE = 1 << 20
+#: bytes read at once
+PIECE = 1 << 18
 #: a list's row is no longer than this (an id and revisions)
 _MAX_ROW = 16 << 20
 _HEAD = re.compile(rb'\s*\{(?:\s*"\w+"\s*:\s*(?:-?\d+|null|"[^"]*")\s*,)*\s*"(?:rows|results)"\s*:\s*\[')
@@ -29,24 +30,33 @@ class Broken(Exception):
 
 def batches(body: io.BufferedReader, decoder: msgspec.json.Decoder[list[T]]) -> Iterator[list[T]]:
     """``decoder`` is of a list of rows. Raises Broken, and what reading raises."""
+    for rows in texts(body):
+        try:
+            yield decoder.decode(b"[%b]" % rows)
+        except (ValueError, RecursionError):
+            raise Broken(_said(rows[-_MAX_SAID:])) from None
+
+
+def texts(body: io.BufferedReader) -> Iterator[bytes]:
+    """The same undecoded: rows with what stands between them. Raises Broken, and what reading raises."""
     buffer = body.read(PIECE)
     head = _HEAD.match(buffer)
     if not head:
         raise Broken(_said(buffer))
-    buffer = buffer[head.end() :]
+    buffer = buffer[head.end() :].lstrip()
     while piece := body.read(PIECE):
         buffer += piece
         end = _between(buffer)
         if end:
-            yield _decoded(decoder, buffer[:end])
+            yield buffer[:end]
             buffer = buffer[end:].lstrip(b", \r\n")
         elif len(buffer) > _MAX_ROW:
             raise Broken("a row that has no end")
     tail = _TAIL.search(buffer)
     if not tail:
         raise Broken(_said(buffer))
-    if rows := _decoded(decoder, buffer[: tail.start()]):
-        yield rows
+    if tail.start():
+        yield buffer[: tail.start()]
 
 
 def _between(buffer: bytes) -> int:
@@ -56,13 +66,6 @@ def _between(buffer: bytes) -> int:
         if (found := buffer.rfind(mark)) >= 0:
             return found + 1
     return 0
-
-
-def _decoded(decoder: msgspec.json.Decoder[list[T]], rows: bytes) -> list[T]:
-    try:
-        return decoder.decode(b"[%b]" % rows)
-    except (ValueError, RecursionError):
-        raise Broken(_said(rows[-_MAX_SAID:])) from None
 
 
 _MAX_SAID = 300

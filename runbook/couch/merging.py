@@ -1,39 +1,18 @@
 """Two streams in the order of their ids, side by side.
 
-Where both are the same for long, lists of them are compared at once; only around a difference are
+Where both are the same for long, their heads are compared many at once; only around a difference are
 they taken one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TypeVar
+
+from runbook.couch.heads import Entry, Heads, Listed, Strange, entry
 
 #: as many are compared at once, when all before were equal
 _MOST = 1 << 14
-
-
-class Listed(Protocol):
-    """A document by its id and revision."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def rev(self) -> str: ...
-
-
-class Listing(NamedTuple):
-    """Some documents, in the order of their ids; never none."""
-
-    ids: list[str]
-    revs: list[str]
-
-
-class Entry(NamedTuple):
-    """One of them."""
-
-    id: str
-    rev: str
 
 
 A = TypeVar("A", bound=Listed)
@@ -57,11 +36,11 @@ def aligned(left: Iterable[A], right: Iterable[B]) -> Iterator[tuple[A | None, B
 
 
 def skimmed(
-    left: Iterable[Listing], right: Iterable[Listing]
+    left: Iterable[Heads], right: Iterable[Heads]
 ) -> Iterator[int | tuple[Entry | None, Entry | None]]:
     """How many are the same on both sides, and between them each pair that is not, as ``aligned``
-    gives it: the one side has no such document, or the revisions differ."""
-    ours, theirs, step = _Place(left), _Place(right), 1
+    gives it: the one side has no such document, or the revisions differ. Raises Strange."""
+    ours, theirs, step = _Place(left, True), _Place(right, False), 1
     while ours.ready() and theirs.ready():
         count = min(step, ours.left, theirs.left)
         if ours.ahead(count) == theirs.ahead(count):
@@ -72,42 +51,54 @@ def skimmed(
         elif count > 1:
             step = count // 2
         else:
-            one, other = ours.entry, theirs.entry
+            one, other = ours.entry(), theirs.entry()
             ours.at += one.id <= other.id
             theirs.at += other.id <= one.id
-            yield one if one.id <= other.id else None, other if other.id <= one.id else None
-    for place, mine in ((ours, True), (theirs, False)):
-        while place.ready():
-            yield (place.entry, None) if mine else (None, place.entry)
-            place.at += 1
+            if one == other:  # written in another way
+                yield 1
+            else:
+                yield one if one.id <= other.id else None, other if other.id <= one.id else None
+    while ours.ready():
+        yield ours.entry(), None
+        ours.at += 1
+    while theirs.ready():
+        yield None, theirs.entry()
+        theirs.at += 1
 
 
 class _Place:
     """How far one side is."""
 
-    def __init__(self, listings: Iterable[Listing]) -> None:
-        self._listings = iter(listings)
-        self._ids: list[str] = []
-        self._revs: list[str] = []
+    def __init__(self, pieces: Iterable[Heads], mine: bool) -> None:
+        self._pieces, self._mine = iter(pieces), mine
+        self._heads: Heads = []
+        self._before = b""  #: the last one of the piece before
         self.at = 0
 
     @property
     def left(self) -> int:
-        return len(self._ids) - self.at
+        return len(self._heads) - self.at
 
-    @property
     def entry(self) -> Entry:
-        return Entry(self._ids[self.at], self._revs[self.at])
+        """The next one. Only where the sides differ is it looked at, and whether it is in order."""
+        before = self._heads[self.at - 1] if self.at else self._before
+        try:
+            found = entry(self._heads[self.at])
+            if before and (last := entry(before).id) >= found.id:
+                raise Strange(f"{found.id} comes after {last}")
+        except Strange as strange:
+            strange.left = self._mine
+            raise
+        return found
 
     def ready(self) -> bool:
         """Is there another one? Reads on when need be."""
-        if self.at < len(self._ids):
-            return True
-        listing = next(self._listings, None)
-        if listing is not None:
-            (self._ids, self._revs), self.at = listing, 0
-        return listing is not None
+        while self.at >= len(self._heads):
+            heads = next(self._pieces, None)
+            if heads is None:
+                return False
+            self._before, self._heads, self.at = self._heads[-1] if self._heads else b"", heads, 0
+        return True
 
-    def ahead(self, count: int) -> tuple[list[str], list[str]]:
-        end = self.at + count
-        return self._ids[self.at : end], self._revs[self.at : end]
+    def ahead(self, count: int) -> Heads:
+        return self._heads[self.at : self.at + count]

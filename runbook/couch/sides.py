@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
-from runbook.couch import alldocs, beside, content, inspection
+from runbook.couch import alldocs, beside, content, heads, inspection
 from runbook.couch.client import Client, RequestRefused
-from runbook.couch.inspection import DumpDamaged, out_of_order
-from runbook.couch.merging import Listing
-from runbook.couch.reader import Problem, Reader, Row, database_name
+from runbook.couch.heads import Heads
+from runbook.couch.reader import Row
 from runbook.couch.selection import SERVER_MADE, Selection
+from runbook.errors import CouldNotLook
 
 _PIECE = 1 << 20
-#: rows that are listed together
-_AT_ONCE = 1000
 
 
 class Dumped:
     """Documents that lie in files, which are opened anew for each stream."""
 
-    def __init__(
-        self, listed: Callable[[], Iterator[Listing]], documents: Callable[[], Iterator[Row]]
-    ) -> None:
+    def __init__(self, listed: Callable[[], Iterator[Heads]], documents: Callable[[], Iterator[Row]]) -> None:
         self.listed, self.documents = listed, documents
 
     def fetch(self, ids: Sequence[str]) -> list[Row]:
@@ -33,6 +30,11 @@ class Dumped:
 
     def attachment(self, id: str, rev: str, name: str) -> str:
         return ""  # what is not in the document is not in the backup
+
+    def complain(self, what: str) -> NoReturn:
+        """Raises DumpDamaged with the exact fault, or CouldNotLook."""
+        deque(self.documents(), maxlen=0)
+        raise CouldNotLook(f"The dump cannot be compared: {what}.")
 
 
 def dump(path: Path, database: str) -> Dumped:
@@ -55,9 +57,9 @@ def chosen(one: Selection) -> Dumped:
             rows = beside.whole(path, rows)
         return rows
 
-    def listed() -> Iterator[Listing]:
+    def listed() -> Iterator[Heads]:
         rows = one.rows()  # looks whether they changed
-        return _listed(paths[0], SERVER_MADE.get(one.database)) if len(paths) == 1 else listings(rows)
+        return _listed(paths[0], SERVER_MADE.get(one.database)) if len(paths) == 1 else heads.of_rows(rows)
 
     return Dumped(listed, documents)
 
@@ -67,27 +69,11 @@ def nothing() -> Dumped:
     return Dumped(lambda: iter(()), lambda: iter(()))
 
 
-def listings(rows: Iterator[Row]) -> Iterator[Listing]:
-    while some := list(islice(rows, _AT_ONCE)):
-        yield Listing([row.id for row in some], [row.rev for row in some])
-
-
-def _listed(path: Path, own: str | None) -> Iterator[Listing]:
-    """What one dump holds, without taking each row apart. Raises DumpDamaged."""
-    last = ""
-    for found in Reader(path).batches():
-        if isinstance(found, Problem):
-            raise DumpDamaged(path, found)
-        ids, revs = found.ids, found.revs
-        if (id := alldocs.disorder(ids, last)) is not None:
-            before = last if id == ids[0] else ids[ids.index(id) - 1]
-            raise DumpDamaged(path, out_of_order(database_name(path), id, before))
-        last = ids[-1]
-        if own in ids:
-            place = ids.index(own)
-            ids, revs = ids[:place] + ids[place + 1 :], revs[:place] + revs[place + 1 :]
-        if ids:
-            yield Listing(ids, revs)
+def _listed(path: Path, own: str | None) -> Iterator[Heads]:
+    begin = f'{{"id":"{own}",'.encode()
+    for some in heads.of_dump(path):
+        if kept := [one for one in some if not one.startswith(begin)] if own else some:
+            yield kept
 
 
 class Live:
@@ -96,7 +82,7 @@ class Live:
     def __init__(self, clients: Sequence[Client], database: str) -> None:
         self.clients, self.database = list(clients), database
 
-    def listed(self) -> Iterator[Listing]:
+    def listed(self) -> Iterator[Heads]:
         first, *others = self.clients
         return alldocs.listed(first, self.database, others)
 
@@ -107,6 +93,9 @@ class Live:
     def fetch(self, ids: Sequence[str]) -> list[Row]:
         """Raises RequestRefused and the Client's errors."""
         return alldocs.asking(self.clients).ask(lambda client: alldocs.some(client, self.database, ids))
+
+    def complain(self, what: str) -> NoReturn:
+        raise alldocs.disordered(self.clients[0], self.database, what)
 
     def attachment(self, id: str, rev: str, name: str) -> str:
         return alldocs.asking(self.clients).ask(lambda client: self._md5(client, id, rev, name))

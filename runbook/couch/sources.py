@@ -1,18 +1,18 @@
-"""Where the sides of a comparison come from: a backup's folder, one dump, the nodes of a cluster."""
+"""Where the sides of a comparison come from: dumps, or the nodes of a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from runbook.couch import sides
 from runbook.couch.alldocs import asking
+from runbook.couch.assessment import gather
 from runbook.couch.client import Client, RequestRefused
 from runbook.couch.compare import Side
-from runbook.couch.reader import database_name
-from runbook.couch.selection import NEVER, Question, choose, find
-from runbook.errors import CouldNotLook, UseError
+from runbook.couch.selection import NEVER, Question, choose
+from runbook.errors import CouldNotLook
 
 
 class Source(Protocol):
@@ -30,16 +30,14 @@ class Source(Protocol):
         ...
 
 
-class Folder:
-    """A backup, or the folder of one of its nodes; ``base`` is the address of node 1."""
-
-    single = False
+class Dumps:
+    """A dump, the folder of one node, or a whole backup; ``base`` is the address of node 1. Raises
+    UseError when there are none."""
 
     def __init__(self, path: Path, base: str) -> None:
-        self.title, self.base = str(path), base
-        self._dumps: Mapping[str, Mapping[str, Path]] = find(path) or _of_one_node(path)
-        if not self._dumps:
-            raise UseError(f"{path} holds no dumps of databases.", next="Nothing was compared.")
+        path = path.expanduser()
+        self.title, self.base, self.single = str(path), base, path.is_file()
+        self._dumps = gather([path])
 
     def databases(self) -> list[str]:
         return [name for name in self._dumps if name not in NEVER]
@@ -56,26 +54,6 @@ class Folder:
             folders = ", ".join(str(path.parent) for path in dumps.values())
             raise CouldNotLook(one.text, next=f"Compare one node's folder: {folders}")
         return sides.chosen(one)
-
-
-def _of_one_node(path: Path) -> dict[str, dict[str, Path]]:
-    found = sorted(one for one in path.glob("*.json") if one.name != "backup_manifest.json")
-    return {database_name(one): {path.name: one} for one in found if one.is_file()}
-
-
-class File:
-    """One dump."""
-
-    single = True
-
-    def __init__(self, path: Path) -> None:
-        self.title, self.path = str(path), path
-
-    def databases(self) -> list[str]:
-        return [database_name(self.path)]
-
-    def side(self, database: str) -> Side | None:
-        return sides.dump(self.path, database)
 
 
 class Cluster:
@@ -98,16 +76,6 @@ class Cluster:
             return reply.ok
 
         return sides.Live(self.clients, database) if asking(self.clients).ask(there) else None
-
-
-def local(path: Path, base: str) -> Source:
-    """Raises UseError when there is nothing of that name."""
-    path = path.expanduser()
-    if path.is_dir():
-        return Folder(path, base)
-    if path.is_file():
-        return File(path)
-    raise UseError(f"{path} does not exist.", next="Give a backup's folder, a dump, or a URL.")
 
 
 def names(left: Source, right: Source) -> list[str]:

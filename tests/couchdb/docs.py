@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.couch.client import Client
+from runbook.errors import OutcomeUnknown
 from tests.unit.couch import dump
 
 Doc = dict[str, Any]
@@ -27,7 +28,12 @@ def many(count: int, **fields: Any) -> list[Doc]:
 def put(client: Client, database: str, docs: Iterable[Mapping[str, Any] | bytes]) -> None:
     sent = [one if isinstance(one, bytes) else json.dumps(one, ensure_ascii=False).encode() for one in docs]
     for start in range(0, len(sent), 1000):
-        assert client.bulk(database, sent[start : start + 1000]) == []
+        some = sent[start : start + 1000]
+        try:
+            refused = client.bulk(database, some)
+        except OutcomeUnknown:  # the connection that was kept had gone stale
+            refused = client.bulk(database, some)
+        assert refused == []
 
 
 def dumped(folder: Path, database: str, docs: Iterable[Mapping[str, Any]]) -> Path:

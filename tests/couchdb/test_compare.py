@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import random
 from pathlib import Path
 
 import pytest
 
-from runbook.couch import sides
+from runbook.couch import cluster, sides
 from runbook.couch.client import Client, RequestRefused
 from runbook.couch.compare import Comparison, Difference, Kind, compare
 from runbook.couch.sides import Live
@@ -149,3 +151,24 @@ def test_names_with_signs(server: Server, clients: list[Client], tmp_path: Path,
     database = server.database(name)
     put(clients[0], database, many(5))
     assert look(sides.dump(dumped(tmp_path, database, many(5)), database), clients, database, None)[0].same
+
+
+def test_an_upload_of_50_mb(server: Server, clients: list[Client], database: str, tmp_path: Path) -> None:
+    """As the platform keeps it: the file in base64 under ``data``. As large as the server takes it."""
+    limit = asyncio.run(cluster.document_limit(clients[0])) if server.can("config") else 200_000_000
+    data = random.Random(5).randbytes(min(50_000_000, limit // 4 * 3 - 1000))
+    upload = doc("video.mp4", content_type="video/mp4", data=base64.b64encode(data).decode())
+    put(clients[0], database, [upload])
+    path = dumped(tmp_path, database, [upload])
+    for sample in (0, 10, None):
+        found, _ = look(sides.dump(path, database), clients[-1:], database, sample)
+        assert found.same and found.actual == 1
+    with path.open("r+b") as file:  # another byte somewhere in the middle
+        file.seek(path.stat().st_size // 2)
+        old = file.read(1)
+        file.seek(-1, 1)
+        file.write(b"A" if old != b"A" else b"B")
+    for sample in (10, None):
+        assert look(sides.dump(path, database), clients, database, sample)[0].first_differing == (
+            "video.mp4",
+        )

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from runbook.couch import content
+from runbook.couch import content, heads
 from runbook.couch.compare import compare
 from runbook.couch.reader import Row
-from runbook.couch.sides import Dumped, listings
+from runbook.couch.sides import Dumped
 
 UPLOAD = base64.b64encode(b"file").decode()
 
@@ -69,7 +69,7 @@ def test_attachments():
 
 
 def side(rows: list[Row]) -> Dumped:
-    return Dumped(lambda: listings(iter(rows)), lambda: iter(rows))
+    return Dumped(lambda: heads.of_rows(rows), lambda: iter(rows))
 
 
 def test_a_sample_is_always_the_same_and_as_large_as_it_can_be():

@@ -9,14 +9,21 @@ import msgspec
 import pytest
 
 from runbook.couch import jsonlist
-from runbook.couch.alldocs import Held
 
 IDS = ["a", 'q"}},{"id":"', "},{", "],\n", "a\u2028b", "é漢😀", "z" * 50]
-held = msgspec.json.Decoder(list[Held])
+
+
+class Listed(msgspec.Struct):
+    id: str
+    value: dict[str, str]
 
 
 class Change(msgspec.Struct):
     id: str
+    changes: list[dict[str, str]]
+
+
+held = msgspec.json.Decoder(list[Listed])
 
 
 def rows(ids: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 
 from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
-from runbook.couch import aftercheck, connect
+from runbook.couch import aftercheck, connect, differences
 from runbook.couch.compare import Comparison, proven
 from runbook.errors import ActionFailed
 
@@ -38,7 +38,7 @@ class Compare:
         return Probe(
             satisfied=not problems,
             summary=f"{'Different' if problems else 'Equal'}: {proven(compared)}.",
-            evidence="\n".join([*problems, *_told(path), aftercheck.table(compared)]),
+            evidence="\n".join([*problems, *_told(path), differences.table(compared)]),
         )
 
     async def plan(self, look: Look, params: Any) -> Plan:

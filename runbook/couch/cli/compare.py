@@ -12,13 +12,11 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from runbook.couch import sides, sources
 from runbook.couch.cli import servers
 from runbook.couch.client import RequestRefused
 from runbook.couch.compare import NAMED, Comparison, Told, compare, proven
-from runbook.couch.differences import Report
+from runbook.couch.differences import Report, table
 from runbook.couch.sources import Source
 from runbook.errors import (
     EXIT_FAILED,
@@ -27,12 +25,8 @@ from runbook.errors import (
     CouldNotLook,
     HostError,
     RunbookError,
-    UseError,
 )
-from runbook.site import Machines
 from runbook.text import printable
-
-_HEADERS = ("database", "left", "right", "missing", "extra", "other rev.", "contents", "differing")
 
 
 def add(verbs: Any) -> None:
@@ -75,20 +69,13 @@ async def _run(args: argparse.Namespace) -> int:
 @asynccontextmanager
 async def _source(args: argparse.Namespace, words: str) -> AsyncIterator[Source]:
     if words and "://" not in words:
-        yield sources.local(Path(words), _base(args))
+        yield sources.Dumps(Path(words), servers.base(args))
         return
     asked = copy.copy(args)
     if words:  # settings of its own, which know of nothing but these nodes
         asked.url, asked.bench = [words], copy.copy(args.bench)
     async with servers.opened(asked) as clients:
         yield sources.Cluster(list(clients.values()), words or ", ".join(clients))
-
-
-def _base(args: argparse.Namespace) -> str:
-    try:
-        return str(args.bench.settings().machines.internal_base)
-    except UseError:
-        return Machines().internal_base
 
 
 def _compare(args: argparse.Namespace, left: Source, right: Source) -> int:
@@ -129,12 +116,8 @@ def _one(left: Source, right: Source, name: str, other: str, bodies: bool, told:
 
 
 def _show(left: Source, right: Source, found: list[Comparison]) -> None:
-    rows = [
-        (one.database, one.expected, one.actual, one.missing, one.extra, one.other, one.bodies, one.differing)
-        for one in found
-    ]
     print(f"left:  {printable(left.title)}\nright: {printable(right.title)}\n")
-    print(tabulate([(printable(name), *counts) for name, *counts in rows], headers=_HEADERS))
+    print(table(found, "left", "right"))
     differ = [one for one in found if not one.same]
     for one in differ:
         print(f"\n{printable(f'{one.database}: {one.words()}')}")
