@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from runbook.couch.cluster import SYSTEM
 from tests.real.documents import CouchServer, PouchServer, in_use
 from tests.real.facade import Facade
 from tests.real.genuine import Lent, Loaded
@@ -78,11 +79,14 @@ def fit(seen: Sequence[Seen], wanted: Mapping[str, str], names: Iterable[str]) -
         if taken := sorted(one.databases.intersection(names)):
             raise Unfit(f"COUCHDB_URL: {in_use(one.url, taken)}")
     places = ", ".join(str(one.url) for one in seen)
-    what = f"CouchDB {seen[0].version} at {places} (COUCHDB_URL)"
+    what = f"{seen[0].version} at {places} (COUCHDB_URL)"
     by_name = {one.name: one for one in seen}
     if len(seen) == len(by_name) and by_name.keys() == set(wanted.values()):
         if strangers := sorted(frozenset().union(*(one.listed for one in seen)) - by_name.keys()):
             raise Unfit(f"COUCHDB_URL: {', '.join(strangers)} in the cluster, but not among the addresses.")
+        own = sorted(frozenset().union(*(one.databases for one in seen)) - SYSTEM)
+        if own:
+            raise Unfit(f"COUCHDB_URL: {places} hold {', '.join(own)}: the guide joins empty nodes only.")
         not_done = "The settings that the guide writes on the VMs are judged there and do not reach it."
         if all(one.listed == by_name.keys() for one in seen):
             not_done += " It is a cluster already: the set-up is looked at, not done."
@@ -94,8 +98,8 @@ def fit(seen: Sequence[Seen], wanted: Mapping[str, str], names: Iterable[str]) -
             f"machines ({', '.join(wanted.values())})."
         )
     return Choice(
-        f"CouchDB: stand-in facade over {what}\n  Documents and users' logins are its own. Node settings, "
-        "cluster set-up, membership and shard copies are the stand-in's: the guide needs "
+        f"CouchDB: stand-in facade over CouchDB {what}\n  Documents and users' logins are its own. Node "
+        "settings, cluster set-up, membership and shard copies are the stand-in's: the guide needs "
         f"{len(wanted)} nodes named {', '.join(wanted.values())}; here: {', '.join(by_name)}.",
         server=seen[0],
     )

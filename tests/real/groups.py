@@ -15,7 +15,7 @@ def forget_groups(name: str) -> None:
     top = Path("/sys/fs/cgroup")
     tops = [*top.glob(f"{name}*/"), *top.glob(f"*/{name}*/")]
     for group in tops:
-        wait_until(f"{group} to be empty", partial(_removed, group), 20)
+        wait_until(f"{group} to be empty", partial(_removed, group), 60)
 
 
 def _removed(group: Path) -> bool:

@@ -80,6 +80,12 @@ IMAGES = {
     "prom/node-exporter:v1.6.1": ("idle", ""),
     "containrrr/watchtower:1.5.3": ("idle", ""),
 }
+#: those that differ in nothing but their name from one that stands before them
+ALIKE = {
+    image: first
+    for image, made in IMAGES.items()
+    if (first := next(name for name, other in IMAGES.items() if other == made)) != image
+}
 
 
 def _libraries(program: str) -> list[Path]:

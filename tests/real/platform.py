@@ -118,6 +118,9 @@ class Platform:
             if image == IMAGE and self.couchdb.archive:
                 vm.run("docker", "image", "load", data=self.couchdb.archive)
                 continue
+            if image in images.ALIKE:
+                vm.run("docker", "tag", images.ALIKE[image], image)
+                continue
             argv = images.import_arguments(image, vm.address, self.couchdb.control)
             vm.run("docker", *argv, data=self.root_tar)
 

@@ -73,7 +73,9 @@ def test_nodes_of_the_vms_names_are_the_vms_nodes() -> None:
     taken = fit(SINGLE[::-1], WANTED, NAMES)
     assert taken.nodes and not taken.simulated
     assert {address: one.name for address, one in taken.nodes.items()} == WANTED
-    assert "cluster already" not in taken.label and "CouchDB 3.3.2 at" in taken.label
+    assert "cluster already" not in taken.label and taken.label.startswith(
+        "CouchDB: 3.3.2 at 127.0.0.1:5986, "
+    )
 
 
 def test_of_a_cluster_that_is_formed_it_is_said_what_is_not_done() -> None:
@@ -96,11 +98,13 @@ def test_what_is_no_cluster_of_the_vms_stands_behind_the_facade(nodes: list[Seen
     assert "shard copies are the stand-in's" in taken.label and nodes[0].name in taken.label
 
 
-def test_nodes_that_belong_together_in_no_way_are_refused() -> None:
+def test_nodes_that_the_guide_could_not_join_are_refused() -> None:
     with pytest.raises(Unfit, match="neither one cluster"):
         fit([seen(0, "nonode@nohost"), seen(1, "nonode@nohost")], WANTED, NAMES)
     with pytest.raises(Unfit, match="neither one cluster"):
         fit(SINGLE[:2], WANTED, NAMES)
+    with pytest.raises(Unfit, match="hold theirs: the guide joins empty nodes only"):
+        fit([replace(SINGLE[0], databases=frozenset({"theirs"})), *SINGLE[1:]], WANTED, NAMES)
     stranger = [replace(one, listed=one.listed | {"couchdb@10.0.1.13"}) for one in FORMED]
     with pytest.raises(Unfit, match=r"couchdb@10\.0\.1\.13 in the cluster"):
         fit(stranger, WANTED, NAMES)

@@ -34,7 +34,7 @@ pytestmark = [
         *("root", "netns", "sshd", "dockerd", "docker-compose", "terraform", "npm", "busybox"),
         *("cron", "socat", "sudo"),
     ),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
 ]
 
 #: restored by nobody: its documents would start replications at once

@@ -61,8 +61,7 @@ done
 chown backup-user:backup-user /backup
 if [ "$docker" = yes ]; then
   dockerd --data-root /var/lib/docker --exec-root /run/docker --pidfile /run/docker.pid \
-    -H unix:///run/docker.sock -G docker --storage-driver vfs --cgroup-parent "/$group" \
-    >/var/lib/docker/dockerd.log 2>&1 9<&- &
+    -H unix:///run/docker.sock -G docker --cgroup-parent "/$group" >/var/lib/docker/dockerd.log 2>&1 9<&- &
 fi
 exec /usr/sbin/sshd -D -e -f /etc/ssh/sshd_config 9<&-
 """
@@ -265,7 +264,7 @@ class Vm:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(20)
+            self.process.wait(60)
             assert self.process.stdin
             self.process.stdin.close()
             self.process = None
