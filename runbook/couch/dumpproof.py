@@ -6,8 +6,7 @@ nothing else may.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +15,10 @@ from runbook.couch import beside, changes, inspection
 from runbook.couch.alldocs import held
 from runbook.couch.asking import Asking
 from runbook.couch.beside import Meta
-from runbook.couch.client import Client
 from runbook.couch.compare import aligned
 from runbook.couch.inspection import DumpDamaged
 from runbook.couch.reader import Problem, Reader
-from runbook.couch.selection import SERVER_MADE, find
-from runbook.errors import ActionFailed
+from runbook.couch.selection import SERVER_MADE
 
 #: from so many bytes on, documents are held in memory one at a time
 LARGE = 4_000_000
@@ -30,30 +27,12 @@ _MOST = 100_000
 _NAMED = 5
 
 
-def proven(
-    backup: Path, clients: Mapping[str, Client], stop: threading.Event | None = None
-) -> dict[str, list[str]]:
-    """``node/database`` -> what is wrong with its dump, in words; empty for one that is proven.
-    ``clients``: by the address that names a node's folder; of a cluster dumped once, all nodes are
-    asked. Blocks. Raises ActionFailed, the Client's errors, OSError."""
-    found = find(backup)
-    nodes = {node for dumps in found.values() for node in dumps}
-    result = {}
-    for database, dumps in found.items():
-        for node, path in dumps.items():
-            asked = list(clients.values()) if len(nodes) == 1 else [clients[node]]
-            asking = Asking(asked, stop or threading.Event())
-            asking.go_on()
-            result[f"{node}/{database}"] = problems(path, database, asking)
-    if not result:
-        raise ActionFailed(f"{backup} holds no dumps of databases.")
-    return result
-
-
 def problems(
     path: Path, database: str, asking: Asking, gate: AbstractContextManager[Any] | None = None
 ) -> list[str]:
-    """The same of one dump. ``gate`` is entered while whole documents are held in memory."""
+    """What is wrong with the dump in that file, in words; empty for one that is proven. ``gate`` is
+    entered while whole documents are held in memory. Blocks. Raises what ``Asking.ask`` does,
+    DumpDamaged, OSError."""
     meta = beside.load(path)
     if meta is None:
         return [f"{path} was not dumped by this program: nothing tells of which sequence it is."]

@@ -7,15 +7,19 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from runbook.couch.asking import Asking
 from runbook.couch.client import Client
 from runbook.couch.dump import Dumped, Dumping
 from runbook.couch.dumpplan import DumpPlan, planned
+from runbook.couch.dumpproof import problems
+from runbook.couch.selection import find
 from runbook.errors import RunbookError
 from runbook.secrets import Secret
 from tests.couchdb.servers import Server
@@ -41,6 +45,16 @@ def node_folder(done: Dumped) -> Path:
 
 def file(done: Dumped, database: str) -> Path:
     return node_folder(done) / f"{database.replace('/', '%2F')}.json"
+
+
+def proven(backup: Path, clients: Mapping[str, Client]) -> dict[str, list[str]]:
+    """``node/database`` -> what is wrong with its dump, compared with the servers."""
+    asking = Asking(list(clients.values()), threading.Event(), pause=0.02)
+    return {
+        f"{node}/{database}": problems(path, database, asking)
+        for database, dumps in find(backup).items()
+        for node, path in dumps.items()
+    }
 
 
 class Process:

@@ -22,10 +22,9 @@ from runbook.couch import beside, inspection
 from runbook.couch.client import Client
 from runbook.couch.dump import Dumping, dump
 from runbook.couch.dumpplan import planned
-from runbook.couch.dumpproof import proven
 from runbook.errors import ActionFailed, RunbookError
 from tests.couchdb.docs import doc, many, put
-from tests.couchdb.dumps import Process, dumping, file, taken
+from tests.couchdb.dumps import Process, dumping, file, proven, taken
 from tests.couchdb.proxy import Chance, Proxy
 from tests.couchdb.servers import Server, StandInServer
 from tests.couchdb.test_dump import Writer, attached, was

@@ -2,8 +2,9 @@
 
 from runbook.actions.couchdb.compare import Compare
 from runbook.actions.couchdb.create import Create
+from runbook.actions.couchdb.dump import Dump
 from runbook.actions.couchdb.join import Join
 from runbook.actions.couchdb.restore import Restore
 from runbook.actions.couchdb.setup_cluster import SetupCluster
 
-__all__ = ["Compare", "Create", "Join", "Restore", "SetupCluster"]
+__all__ = ["Compare", "Create", "Dump", "Join", "Restore", "SetupCluster"]
