@@ -46,8 +46,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     attached: int = 0
     #: documents whose attachments' contents could not be had
     lacking: int = 0
-    #: documents that changed while the dump was made and stand in it as they were before (see
-    #: ``dump``: 0 for one that is the exact state at ``sequence``)
+    #: changes after ``sequence`` that could not be followed, of a database that is written to faster
+    #: than it can be read; 0 for a dump that is the exact state at ``sequence``
     late: int = 0
     #: what set this database apart from any other of its name
     identity: str = ""
