@@ -155,6 +155,7 @@ class Bridge:
             return
         if isinstance(live, LookingAgain):
             self.looking.pop(live.step, None)
+            self.signs = {host: sign for host, sign in self.signs.items() if sign.live.step}
             if not live.over:
                 self.looking[live.step] = live
             return

@@ -20,6 +20,7 @@ from runbook.events import (
     ShellClosed,
     ShellOpened,
     StepEnded,
+    Waiting,
 )
 from runbook.front import Answer
 from runbook.runs import RunSummary
@@ -276,6 +277,8 @@ async def test_what_is_looked_at_on_resume_is_said() -> None:
         fakes.planned_step(run)
         run.emit(StepEnded(step="unpack", attempt=1, verdict="pass", how="acted"))
         run.emit(RunResumed(by="ana", pc="laptop", tool="0"), seconds=60)
+        run.live(Waiting(step="", host="operator", what="which machines there are", limit=180))
+        await begun.wait()
         for number, (step, title) in enumerate((("freeze", "Freeze"), ("unpack", "Unpack")), 1):
             run.live(LookingAgain(step=step, number=number, steps=3, title=title))
         await both.wait()
@@ -285,19 +288,26 @@ async def test_what_is_looked_at_on_resume_is_said() -> None:
         )
         run.emit(probe)
         await one.wait()
+        run.live(LookingAgain(step="unpack", number=2, steps=3, title="Unpack", over=True))
+        await last.wait()
         run.emit(AttemptStarted(step="verify", attempt=1, hosts=("vm1",)))
         await asyncio.Event().wait()
         return "passed"
 
-    both, one = asyncio.Event(), asyncio.Event()
+    begun, both, one, last = (asyncio.Event() for _ in range(4))
     async with driven(resumed, size=(120, 40)) as (pilot, _):
+        await until(pilot, "waiting for which machines there are")
+        begun.set()
         text = await until(pilot, "looking again  step 1 of 3: Freeze (and 1 more)")
         assert "▶ looking   1 Freeze" in text and "▶ looking   2 Unpack" in text
         both.set()
         text = await until(pilot, "looking again  step 2 of 3: Unpack")
         assert "more)" not in text and "✓ passed    1 Freeze" in text
         one.set()
-        await gone(pilot, "looking again")
+        text = await gone(pilot, "looking again")
+        assert "which machines" not in text
+        last.set()
+        await until(pilot, "▶ running   3 Verify")
 
 
 # ── a defect of ours, a damaged run ────────────────────────────────────────────────────────
