@@ -104,9 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
     bench = servers.bench(args)
     plan = one_step(args.verb, _parameters(args))
-    return drive(
-        bench, lambda: bench.start(plan, args.mode, args.name, narrate, same_lab=True), yes=args.yes
-    )
+    return drive(bench, lambda: bench.start(plan, args.mode, args.name, narrate, same_lab=True), yes=args.yes)
 
 
 def _parameters(args: argparse.Namespace) -> dict[str, Any]:
