@@ -7,15 +7,15 @@ being read.
 from __future__ import annotations
 
 import gzip
-import io
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import cast
 
 #: bytes read at once: few enough that what is made of them stays in the processor's cache
 PIECE = 1 << 18
+#: fills a piece of memory; how many bytes of it, 0 at the end
+Read = Callable[[memoryview], int]
 _GZIP = b"\x1f\x8b"
 
 
@@ -28,53 +28,65 @@ class DamagedGzip(OSError):
 
 
 class Text:
-    """``data`` is what was read and not dropped yet; ``offset`` is where it stands in the text;
-    from ``wide`` on, all of it is ASCII."""
+    """``data`` from ``start`` to ``end`` is what was read and not dropped yet; ``offset`` is where
+    ``data`` begins in the whole text. Places in ``data`` stay as they are until something is dropped."""
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Read) -> None:
         self._read = read
-        self.data = bytearray()
-        self.offset = self.wide = 0
+        self.data = bytearray(2 * PIECE)
+        self.start = self.end = self.offset = 0
         self.damage: DamagedGzip | None = None
 
     def more(self, size: int = 1) -> bool:
         """Read on, ``size`` bytes or what comes at once; False at the end, and where ``damage`` lets no
         more be read. Raises what the stream does."""
-        before = len(self.data)
-        while len(self.data) < before + size and (piece := self._piece()):
-            self.data += piece
-            if not piece.isascii():
-                self.wide = self.offset + len(self.data)
-        return len(self.data) > before
+        before = self.end
+        while self.end < before + size and (count := self._piece()):
+            self.end += count
+        return self.end > before
 
-    def _piece(self) -> bytes:
+    def _piece(self) -> int:
+        if len(self.data) < self.end + PIECE:
+            self.data.extend(bytes(PIECE))
+        if self.damage:
+            return 0
         try:
-            return b"" if self.damage else self._read(PIECE)
+            return self._read(memoryview(self.data)[self.end : self.end + PIECE])
         except DamagedGzip as damage:
-            self.damage = damage
-            return b""
+            # a new one: the traceback of this one refers to ``data``, which could not grow any more
+            self.damage = DamagedGzip(str(damage), ended=damage.ended)
+            return 0
 
-    def drop(self, size: int) -> None:
-        """The first ``size`` bytes are of no more use."""
-        del self.data[:size]
-        self.offset += size
+    def drop(self, place: int) -> None:
+        """What stands before ``place`` is of no more use."""
+        left = self.end - place
+        if left > place:  # moved to the front only when that is little beside what was dropped
+            self.start = place
+            return
+        data = memoryview(self.data)
+        data[:left] = data[place : self.end]
+        del data
+        self.offset += place
+        self.start, self.end = 0, left
+        if left < PIECE and len(self.data) > 8 * PIECE:  # a large document is over
+            del self.data[2 * PIECE :]
 
 
-def opened(path: Path) -> tuple[AbstractContextManager[object], Callable[[int], bytes]]:
+def opened(path: Path) -> tuple[AbstractContextManager[object], Read]:
     """A file and how to read its text. Whether it is compressed is seen from its first bytes; one whose
     name says so may have been unpacked under it. Raises OSError."""
-    file = cast("io.BufferedReader", path.open("rb", buffering=PIECE))
+    file = path.open("rb")
     head = file.peek(2)[:2]
     named = path.suffix == ".gz" and head and head[:1] not in b"{ \t\r\n\xef"
     if head == _GZIP or named:
         return file, _unzipping(gzip.GzipFile(fileobj=file))
-    return file, file.read
+    return file, file.readinto
 
 
-def _unzipping(file: gzip.GzipFile) -> Callable[[int], bytes]:
-    def read(size: int) -> bytes:
+def _unzipping(file: gzip.GzipFile) -> Read:
+    def read(piece: memoryview) -> int:
         try:
-            return file.read1(size)  # what could be read before the damage is given first
+            return file.readinto1(piece)  # what could be read before the damage is given first
         except EOFError:
             raise DamagedGzip("its gzip file ends too early", ended=True) from None
         except (gzip.BadGzipFile, zlib.error) as error:

@@ -117,9 +117,10 @@ def digest(path: Path) -> str:
     if key not in _digests:
         found = hashlib.sha256()
         opened, read = dumptext.opened(path)
+        piece = memoryview(bytearray(dumptext.PIECE))
         with opened:
-            while piece := read(dumptext.PIECE):
-                found.update(piece)
+            while count := read(piece):
+                found.update(piece[:count])
         _digests[key] = found.hexdigest()
     return _digests[key]
 

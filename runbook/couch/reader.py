@@ -26,38 +26,13 @@ from urllib.parse import unquote
 
 import msgspec
 
-from runbook.couch import dumptext, rowtext
-from runbook.couch.dumptext import PIECE, Text
+from runbook.couch import dumptext, places, rowtext
+from runbook.couch.dumptext import PIECE, Read, Text
 from runbook.couch.rowtext import Batch, Fault, Kind, Unfinished
 
-#: a row larger than this is not a document (CouchDB's own limit for a request is 4 GB)
-MAX_ROW = 1 << 30
-#: a head, a tail, how a row begins: never larger
-_SMALL = 1 << 16
 #: what a dump can have and still be restored from (without the documents concerned)
 BEARABLE: frozenset[Kind] = frozenset({"row_count", "stub", "too_large", "partitioned", "replication"})
 
-_BOM = b"\xef\xbb\xbf"
-_S, _STRING = rb"[ \t\r\n]*", rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-
-
-def _pattern(text: bytes) -> bytes:
-    """JSON's spaces for each space, a string for each ``~``."""
-    return text.replace(b" ", _S).replace(b"~", _STRING)
-
-
-_FIELD = rb'"(?:total_rows|offset|update_seq)" : (?:-?(?:0|[1-9]\d*)|null|~)'
-_HEAD = re.compile(_pattern(rb"(?:" + _BOM + rb")? \{(?: " + _FIELD + rb' ,)* "rows" : \['))
-_HEAD_BEGUN = re.compile(rb"(?:" + _BOM + rb')?\s*\{(?:\s*"(?:total_rows|offset|update_seq|rows)"|\s*"?\w*$)')
-_TAIL = re.compile(_pattern(rb"\](?: , " + _FIELD + rb")* \} "))
-_LAST = re.compile(_TAIL.pattern + rb"\Z")
-_TOTAL = re.compile(rb'"total_rows"\s*:\s*(-?\d{1,18})(?!\d)')
-_ERROR = re.compile(rb'\s*\{\s*"error"')
-_GAP = re.compile(_S)
-#: how a row begins whose fields stand in CouchDB's order
-_BEGIN = re.compile(_pattern(rb'\{ "id" : (~) , "key" : \1 , "value"'), re.DOTALL)
-_NEXT = re.compile(_pattern(rb", (?=") + _BEGIN.pattern + rb")", re.DOTALL)
-_BETWEEN = re.compile(_pattern(rb' , \{ "id"'))
 _REVISION = re.compile(r"(\d{1,18})-(\S+)")
 
 
@@ -115,12 +90,10 @@ class Reader:
         """Of a body as it comes from a server; ``name`` is the database's. Not closed afterwards.
         What reading it raises is not caught."""
         reader = cls.__new__(cls)
-        reader._begin(name, lambda: (nullcontext(), stream.read1))
+        reader._begin(name, lambda: (nullcontext(), stream.readinto1))
         return reader
 
-    def _begin(
-        self, name: str, open: Callable[[], tuple[AbstractContextManager[object], Callable[[int], bytes]]]
-    ) -> None:
+    def _begin(self, name: str, open: Callable[[], tuple[AbstractContextManager[object], Read]]) -> None:
         self.name = name
         self._open = open
         self.total_rows: int | None = None
@@ -154,12 +127,16 @@ class Reader:
 
     # ── head and tail ──────────────────────────────────────────────────────────────────────
     def _all(self, text: Text, docs_from: float) -> Iterator[Batch | Problem]:
-        while (start := _HEAD.match(text.data)) is None and len(text.data) < _SMALL and text.more():
+        while (
+            (start := places.HEAD.match(text.data, 0, text.end)) is None
+            and text.end < places.SMALL
+            and text.more()
+        ):
             pass
         if start is None:
-            yield self._no_dump(bytes(text.data[:_SMALL]))
+            yield self._no_dump(bytes(text.data[: min(text.end, places.SMALL)]))
             return
-        if not rowtext.valid(start[0].removeprefix(_BOM) + b"]}"):
+        if not rowtext.valid(start[0].removeprefix(places.BOM) + b"]}"):
             yield Problem("not_json", f"Backup of {self.name} is damaged: its first line is not JSON.")
             return
         self._count(start[0])
@@ -171,9 +148,9 @@ class Reader:
         if not head.strip():
             return Problem("empty", f"Backup of {self.name} is empty; nothing restored.")
         text = head[:200].decode("utf-8", "replace")
-        if _ERROR.match(head):
+        if places.ERROR.match(head):
             return Problem("error_page", f"Backup of {self.name} holds an error, not documents: {text}")
-        if _HEAD_BEGUN.match(head) and not head.rstrip().endswith(b"}"):
+        if places.HEAD_BEGUN.match(head) and not head.rstrip().endswith(b"}"):
             return self._cut_off(len(head))
         return Problem("not_a_dump", f"Backup of {self.name} is not a dump of a database: {text}")
 
@@ -182,36 +159,37 @@ class Reader:
         return Problem("cut_off", text + why, offset=offset)
 
     def _count(self, text: bytes) -> None:
-        if found := _TOTAL.search(text):
+        if found := places.TOTAL.search(text):
             self.total_rows = int(found[1])
 
     def _tail(self, text: Text) -> Problem | None:
         """What follows on the last row, from ``]`` on, is read to its end: only there does gzip tell
         whether all was as it was compressed."""
-        while len(text.data) < _SMALL and text.more():
+        while text.end - text.start < places.SMALL and text.more():
             pass
-        match = _TAIL.match(text.data)
+        match = places.TAIL.match(text.data, text.start, text.end)
         if match is None or not rowtext.valid(b'{"rows":[' + match[0]):
-            if match is None and rowtext.begins(b'{"rows":[' + text.data[:_SMALL]):
-                return self._cut_off(text.offset + len(text.data))
-            return self._wrong(text.offset, "the end of a dump should follow")
+            rest = bytes(text.data[text.start : min(text.end, text.start + places.SMALL)])
+            if match is None and rowtext.begins(b'{"rows":[' + rest):
+                return self._cut_off(text.offset + text.end)
+            return self._wrong(text.offset + text.start, "the end of a dump should follow")
         self._count(match[0])
-        text.drop(match.end())
-        while not (after := text.data.lstrip(b" \t\r\n")):
-            text.drop(len(text.data))
-            if not text.more():
-                self.whole = True
-                return None
-        place = text.offset + len(text.data) - len(after)
+        text.drop(match.end() - 1)
+        if not (after := places.visible(text)):
+            self.whole = True
+            return None
+        place = text.offset + after
         what = f"Backup of {self.name} goes on after its end, at byte {place}."
         return Problem("trailing", what, offset=place)
 
     # ── rows ───────────────────────────────────────────────────────────────────────────────
-    # text.data[0] is always something that was read already: `[`, the comma before a row, its `}`
+    # at text.start always stands what was read already: `[`, the comma before a row, its `}`
     def _rows(self, text: Text, docs_from: float) -> Generator[Batch | Problem, None, bool]:
         """From the ``[`` before them on. Returns whether there is an end: the ``]`` after them."""
-        data, between, due = text.data, b"", "row or end"
-        while at := _visible(text):
+        data, between = text.data, b""
+        due = "row or end"  # what has to follow
+        doubtful = 0  # up to there, rows are looked at one by one
+        while at := places.visible(text):
             if data[at] == ord("]"):
                 if due == "row":
                     yield self._wrong(text.offset + at, "another row should follow")
@@ -220,53 +198,58 @@ class Reader:
             if due == "comma or end":
                 if data[at] != ord(","):
                     yield self._wrong(text.offset + at, "a comma should follow")
-                    if not _next(text, at):
+                    if not places.next_row(text, at):
                         return False
                     due = "row or end"
                     continue
-                between = _between(data, at) or between
+                between = places.between(text, at) or between
                 text.drop(at)
                 due = "row"
                 continue
-            while not (comma := _border(data, at, between)) and len(data) < PIECE and text.more():
-                pass
-            if comma and (batch := _many(text, at, comma, docs_from)):
-                yield batch
-                text.drop(comma)
-                due = "row"
-                continue
-            end, found = self._one(text, at, docs_from)
+            comma = 0
+            if text.offset + at >= doubtful:
+                comma = places.border(text, at, between)
+                while not comma and text.end - at < PIECE and text.more():
+                    comma = places.border(text, at, between)
+            if comma:
+                if batch := _many(text, at, comma, docs_from):
+                    yield batch
+                    text.drop(comma)
+                    due = "row"
+                    continue
+                doubtful = text.offset + comma
+            if (one := self._one(text, at, docs_from)) is None:
+                if places.longer(text, at, between):
+                    continue
+                break
+            end, found = one
+            if end and isinstance(found, Problem) and places.ERROR.match(text.data, at, end):
+                said = text.data[at : min(end, at + 200)].decode("utf-8", "replace")
+                yield self._cut_off(text.offset + at, f" The server had said: {said}")
+                return False
             yield found
-            if end > 0:
+            if end:
                 text.drop(end - 1)
                 due = "comma or end"
-            elif end < 0 or not _next(text, at):
-                return False
-            else:
+            elif places.next_row(text, at):
                 due = "row or end"
-        yield self._cut_off(text.offset + len(data))
+            else:
+                return False
+        yield self._cut_off(text.offset + text.end)
         return False
 
-    def _one(self, text: Text, at: int, docs_from: float) -> tuple[int, Batch | Problem]:
-        """The row that begins at ``at``, and where it ends; 0: that cannot be told, -1: nothing can be
-        read after it."""
-        end = 0
-        while not end:
-            try:
-                end = at + rowtext.end(memoryview(text.data)[at:])
-            except Fault as fault:
-                return 0, self._bad(fault, text.offset + at)
-            except Unfinished:
-                end = 0
-            # what is large is not looked at again for each piece of it
-            if not end and (len(text.data) > MAX_ROW or not text.more(len(text.data) // 4)):
-                return -1, self._cut_off(text.offset + len(text.data))
+    def _one(self, text: Text, at: int, docs_from: float) -> tuple[int, Batch | Problem] | None:
+        """The row that begins at ``at``, and where it ends; 0: that cannot be told. None: it is not all
+        there."""
+        try:
+            end = at + rowtext.end(memoryview(text.data)[at : text.end])
+        except Fault as fault:
+            return 0, self._bad(fault, text.offset + at)
+        except Unfinished:
+            return None
         try:
             return end, rowtext.one(memoryview(text.data)[at:end], end - at >= docs_from)
         except Fault as fault:
-            if _ERROR.match(text.data, at) and fault.kind == "not_json":
-                said = text.data[at : at + 200].decode("utf-8", "replace")
-                return -1, self._cut_off(text.offset + at, f" The server had said: {said}")
             return end, self._bad(fault, text.offset + at)
 
     def _bad(self, fault: Fault, offset: int) -> Problem:
@@ -279,69 +262,14 @@ class Reader:
         return Problem("not_json", text, offset=offset)
 
 
-def _visible(text: Text) -> int:
-    """Where the next thing stands that is no space; 0: nothing follows."""
-    while True:
-        gap = _GAP.match(text.data, 1)
-        assert gap is not None
-        if gap.end() < len(text.data):
-            return gap.end()
-        text.drop(gap.end() - 1)
-        if not text.more():
-            return 0
-
-
-def _between(data: bytearray, comma: int) -> bytes:
-    """What stands between the rows' fields, when the next row is seen to begin as CouchDB's do."""
-    found = _BETWEEN.match(data, 1)
-    if found is None or not _BEGIN.match(data, data.index(b"{", comma)):
-        return b""
-    return bytes(found[0])
-
-
-def _border(data: bytearray, at: int, between: bytes) -> int:
-    """The comma before the last row that begins in sight; 0: only one does."""
-    if not between:
-        return 0
-    brace, comma = between.index(b"{"), between.index(b",")
-    for place in (min(len(data), at + 2 * PIECE), len(data)):
-        for _ in range(4):  # how the last ones begin may not be in sight as a whole
-            place = data.rfind(between, at + 1, place)
-            if place < 0:
-                break
-            if _BEGIN.match(data, place + brace):
-                return place + comma
-    return 0
-
-
 def _many(text: Text, at: int, comma: int, docs_from: float) -> Batch | None:
     """The rows from ``at`` to ``comma``, as the list that they are when put in brackets."""
-    data = text.data
+    data, before = text.data, text.data[at - 1]
     data[at - 1], data[comma] = ord("["), ord("]")
-    found = rowtext.many(
-        memoryview(data)[at - 1 : comma + 1], text.wide <= text.offset + at, comma - at >= docs_from
-    )
-    if found is None:
-        data[comma] = ord(",")
-    return found
-
-
-def _next(text: Text, at: int) -> bool:
-    """Go on after damage: to the comma before the next row that begins as CouchDB's do, or to the end
-    of the dump. False: neither is there."""
-    while True:
-        if found := _NEXT.search(text.data, at + 1):
-            text.drop(found.start())
-            return True
-        passed = max(len(text.data) - _SMALL, 0)
-        text.drop(passed)
-        at = max(at - passed, 0)
-        if not text.more():
-            break
-    if end := _LAST.search(text.data, at + 1):
-        text.drop(end.start() - 1)
-        return True
-    return False
+    try:
+        return rowtext.many(memoryview(data)[at - 1 : comma + 1], comma - at >= docs_from)
+    finally:
+        data[at - 1], data[comma] = before, ord(",")
 
 
 def database_name(path: Path) -> str:

@@ -39,6 +39,7 @@ _AROUND = len('{"id":"","key":"","value":{"rev":""},"doc":},\r\n')
 _REVISION = re.compile(r"[0-9]{1,18}-\S+")
 _REVISIONS = re.compile(r"(?:[0-9]{1,18}-[0-9a-f]+\n)*")
 _HEX = b"0123456789abcdef"
+_PART = 1 << 20
 _TOO_DEEP = "is nested too deeply to be read"
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
@@ -100,11 +101,11 @@ class Fault(Exception):
         self.kind, self.what, self.at, self.id = kind, what, at, id
 
 
-def many(text: memoryview, ascii: bool, docs: bool) -> Batch | None:
+def many(text: memoryview, docs: bool) -> Batch | None:
     """Rows within ``[`` and ``]``; None when anything is the matter with one of them."""
+    if _not_utf8(text) is not None:  # msgspec looks at that only in what it decodes
+        return None
     try:
-        if not ascii:
-            str(text, "utf-8")
         found = _wholes.decode(text)
         held = [bytes(one.doc) for one in _byteses.decode(text)] if docs else []
     except (ValueError, RecursionError):
@@ -126,10 +127,8 @@ def many(text: memoryview, ascii: bool, docs: bool) -> Batch | None:
 
 def one(text: memoryview, docs: bool) -> Batch:
     """A single row, whose JSON is known to be well formed. Raises Fault."""
-    try:
-        str(text, "utf-8")
-    except UnicodeDecodeError as error:
-        raise Fault("not_utf8", "is not valid UTF-8", error.start) from None
+    if (wrong := _not_utf8(text)) is not None:
+        raise Fault("not_utf8", "is not valid UTF-8", wrong)
     try:
         row = _row.decode(text)
         held = bytes(_bytes.decode(text).doc) if docs and isinstance(row.doc, _Document) else b""
@@ -148,6 +147,21 @@ def one(text: memoryview, docs: bool) -> Batch:
     return Batch(
         [id], [doc.rev], stubs, len(held) or _size(len(text), [id], [doc.rev]), [held] if docs else []
     )
+
+
+def _not_utf8(text: memoryview) -> int | None:
+    """The first byte that is not UTF-8. Large texts are looked at a part at a time."""
+    at = 0
+    while at < len(text):
+        end = at + _PART
+        while end < len(text) and text[end] & 0xC0 == 0x80:  # within a character
+            end += 1
+        try:
+            str(text[at:end], "utf-8")
+        except UnicodeDecodeError as error:
+            return at + error.start
+        at = end
+    return None
 
 
 def _lacking(doc: _Document) -> bool:

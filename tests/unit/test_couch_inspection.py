@@ -9,7 +9,7 @@ import random
 import re
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook.couch import documentsize, dumptext, reader
+from runbook.couch import documentsize, dumptext, places, reader, rowtext
 from runbook.couch.inspection import DumpDamaged, digest, inspect, rows
 from runbook.couch.reader import Problem, Reader, Row, revision
 
@@ -98,7 +98,9 @@ sizes = st.integers(16, 400) | st.just(1 << 18)
 
 @contextmanager
 def pieces_of(size: int) -> Iterator[None]:
-    with mock.patch.object(dumptext, "PIECE", size), mock.patch.object(reader, "PIECE", size):
+    with ExitStack() as stack:
+        for module in (dumptext, places, reader):
+            stack.enter_context(mock.patch.object(module, "PIECE", size))
         yield
 
 
@@ -496,6 +498,15 @@ def test_replications_that_would_start(tmp_path):
     ]
     (remark,) = inspect(written(tmp_path, couch_dump(docs), "_replicator.json")).remarks
     assert remark.ids == ("a", "d", "e") and "start replications" in remark.text and not remark.fatal
+
+
+def test_a_faulty_row_does_not_make_the_others_slow(tmp_path):
+    """Rows beside it are looked at once more, not again for each."""
+    docs = [(f"d{n:05}", "1-a" if n % 500 else "1-x", '"n":1') for n in range(20_000)]
+    path = written(tmp_path, couch_dump(docs))
+    with mock.patch.object(rowtext, "many", wraps=rowtext.many) as many:
+        assert inspect(path).problems == ()
+    assert many.call_count < 50
 
 
 def test_many_problems_of_a_kind_are_one(tmp_path):
