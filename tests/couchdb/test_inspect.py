@@ -53,6 +53,7 @@ fields = st.sampled_from(
 )
 
 
+@pytest.mark.needs("bytes", "order")  # documents as they were sent, in the order of their ids
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(texts.filter(lambda id: id[:1] not in ("", "_")), st.tuples(texts, fields), max_size=6)
@@ -61,8 +62,6 @@ def test_documents_of_every_kind(
     server: Server, clients: list[Client], tmp_path: Path, found: dict[str, tuple[str, str]]
 ) -> None:
     """Each document as the server itself shows it."""
-    if not server.can("bytes") or not server.can("order"):
-        pytest.skip(f"{server.label} writes documents anew, or lists them in another order")
     database = server.database()
     docs = [
         f"{json.dumps(doc(id, text=text), ensure_ascii=False)[:-1]},{field}}}".encode()
