@@ -1,7 +1,7 @@
 """How fast a dump is inspected, and in how much memory.
 
 1. 600,000 rows of about 225 bytes, beside Python's ``json`` line by line and a mere split into lines,
-   in turns. Goal: 500 MB/s where nothing else runs; at least 5 times ``json`` everywhere.
+   in turns. Goal: 500 MB for each second of CPU; on any machine, at least 5 times as fast as ``json``.
 2. A dump of 1 GB (``python benchmarks/dumps.py 5`` for 5 GB) in every layout: the peak memory of a
    process that inspects it. Goal: under 100 MB.
 """
@@ -90,17 +90,23 @@ def speed(folder: Path) -> float:
         "json by line": by_json,
         "line split": split,
     }
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    wall: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             assert way(path) == ROWS
-            times[name].append(time.perf_counter() - started)
-    best = {name: min(each) for name, each in times.items()}
-    for name, each in best.items():
-        print(f"  {name:14} {size / each / 1e6:7.0f} MB/s  {best['inspect'] / each:6.2f} of inspect's speed")
-    print(f"  goal: 500 MB/s; {'met' if size / best['inspect'] >= 5e8 else 'not met in this run'}")
-    return best["json by line"] / best["inspect"]
+            wall[name].append(time.perf_counter() - started)
+            cpu[name].append(time.process_time() - used)
+    best = min(cpu["inspect"])
+    for name in ways:
+        rates = size / min(wall[name]) / 1e6, size / min(cpu[name]) / 1e6
+        print(
+            f"  {name:12} {rates[0]:6.0f} MB/s, {rates[1]:6.0f} MB per second of CPU; "
+            f"inspect is {min(cpu[name]) / best:.2f} times as fast"
+        )
+    print(f"  goal: 500 MB per second of CPU: {'met' if size / best >= 5e8 else 'not met in this run'}")
+    return min(cpu["json by line"]) / best
 
 
 def memory(folder: Path, size: float) -> int:

@@ -172,8 +172,9 @@ def _lacking(doc: _Document) -> bool:
 
 
 def _size(text: int, ids: list[str], revs: list[str]) -> int:
-    around = 2 * len("".join(ids).encode()) + len("".join(revs))
-    return max(text - around - _AROUND * len(ids), 0)
+    joined = "".join(ids)
+    length = len(joined) if joined.isascii() else len(joined.encode())
+    return max(text - 2 * length - len("".join(revs)) - _AROUND * len(ids), 0)
 
 
 def _revisions(revs: list[str]) -> bool:
