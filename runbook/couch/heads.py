@@ -116,6 +116,7 @@ def of_dump(path: Path) -> Iterator[Heads]:
                 while lines and (lines[-1] in _TAIL or lines[-1].isspace()):
                     lines.pop()
                 found = _of_lines(lines)
+                lines.clear()  # one may be large, and the next ones are read now
                 if found is None:
                     break
                 if found:
