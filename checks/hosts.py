@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from runbook import diskspace
 from runbook.check import Finding, check
 from runbook.context import Look
 from runbook.errors import (
@@ -23,7 +24,7 @@ from runbook.errors import (
 )
 from runbook.events import Verdict
 from runbook.hosts.base import Completed, Host
-from runbook.troubles import last_lines
+from runbook.lastwords import ended
 from runbook.units import Duration, Size, parse_duration, parse_size, size
 
 
@@ -39,7 +40,7 @@ async def reachable(look: Look) -> Finding:
     async def ask(host: Host) -> _Said:
         done = await host.run(["id", "-un"], timeout=20)
         name = done.stdout.decode(errors="replace").strip()
-        return _Said("pass", f"answers as {name}") if done.ok else _Said("fail", _ended("id -un", done))
+        return _Said("pass", f"answers as {name}") if done.ok else _Said("fail", ended("id -un", done))
 
     return await _each(look, "SSH answers and runs a command", ask, silent="fail")
 
@@ -49,23 +50,13 @@ async def disk_free(look: Look, min: Size = "1GB", path: str = ".") -> Finding:
     """``df -Pk`` of the file system that ``path`` is on (relative to home)."""
     wanted = parse_size(min)
     where = path.removeprefix("~/") if path != "~" else "."
-    free, mount = parse_df(await look.host.run(["df", "-Pk", "--", where], timeout=20))
+    free, mount = await diskspace.free(look.host, where)
     return Finding(
         verdict="pass" if free >= wanted else "fail",
         expected=f"{size(wanted)} free at {path}",
         observed=f"{size(free)} free",
         evidence=f"df -Pk, mounted on {mount}",
     )
-
-
-def parse_df(done: Completed) -> tuple[int, str]:
-    """(free bytes, mount point) of the one file system asked for. Names may hold spaces."""
-    text = done.stdout.decode(errors="replace")
-    found = re.findall(r"\s\d+\s+\d+\s+(-?\d+)\s+(?:\d+%|-)\s+(.+)$", text, re.MULTILINE)
-    if not done.ok or not found:
-        raise CouldNotLook(_ended("df", done))
-    free, mount = found[-1]
-    return int(free) * 1024, mount.strip()
 
 
 @check("The clock is right", on="step")
@@ -93,7 +84,7 @@ def parse_date(done: Completed) -> tuple[float, float]:
     """(seconds since 1970, half of what the reading leaves open). Not every date knows %N."""
     found = re.match(r"(\d{9,})(?:\.(\d+))?", done.stdout.decode(errors="replace").strip())
     if not done.ok or not found:
-        raise CouldNotLook(_ended("date", done))
+        raise CouldNotLook(ended("date", done))
     if found[2]:
         return float(f"{found[1]}.{found[2]}"), 0.0
     return int(found[1]) + 0.5, 0.5
@@ -114,7 +105,7 @@ def parse_cloud_init(done: Completed) -> _Said:
     text = (done.stdout + done.stderr).decode(errors="replace")
     status = re.search(r"^status:\s*(.+?)\s*$", text, re.MULTILINE)
     if not status:
-        raise CouldNotLook(_ended("cloud-init status", done))
+        raise CouldNotLook(ended("cloud-init status", done))
     detail = re.search(r"^detail:\s*((?:.|\n(?=\s))+)", text, re.MULTILINE)
     said = status[1] + (f": {' '.join(detail[1].split())}" if detail and status[1] != "done" else "")
     if status[1].startswith(("running", "not run", "not started")):
@@ -132,15 +123,8 @@ async def sudo(look: Look) -> Finding:
     return Finding(
         verdict="pass" if done.ok else "fail",
         expected="sudo -n works",
-        observed="works" if done.ok else _ended("sudo -n true", done),
+        observed="works" if done.ok else ended("sudo -n true", done),
     )
-
-
-def _ended(command: str, done: Completed) -> str:
-    if done.exit_status is None:
-        return f"{command}: the connection went before it ended"
-    said = last_lines((done.stdout + done.stderr).decode(errors="replace"), 1)
-    return f"{command} ended with {done.exit_status}: {said or 'it said nothing'}"
 
 
 async def _each(

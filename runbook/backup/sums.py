@@ -10,6 +10,7 @@ from runbook.errors import CouldNotLook
 from runbook.hosts.base import Completed, Host
 from runbook.hosts.localfiles import manifest
 from runbook.lastwords import last_words
+from runbook.together import together
 
 #: seconds the backup VM has to read one backup: 180 GB at 100 MB/s
 LIMIT = 1800.0
@@ -20,14 +21,10 @@ async def both(host: Host, remote: str, local: Path) -> tuple[dict[str, str], di
     Raises CouldNotLook, TimedOut, HostError."""
     stop = threading.Event()
     try:
-        async with asyncio.TaskGroup() as group:
-            there = group.create_task(_remote(host, remote))
-            here = group.create_task(_local(local, stop))
-    except BaseExceptionGroup as group_of_one:
-        raise group_of_one.exceptions[0] from None
+        there, here = await together([_remote(host, remote), _local(local, stop)])
     finally:
         stop.set()  # cancelled, or the other side failed: the thread ends at its next block
-    return there.result(), here.result()
+    return there, here
 
 
 async def _local(folder: Path, stop: threading.Event) -> dict[str, str]:

@@ -14,6 +14,7 @@ import msgspec
 
 from runbook.couch.client import Client, RequestRefused
 from runbook.errors import ActionFailed, CouldNotLook, RunbookError
+from runbook.together import together
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -53,12 +54,7 @@ async def each(function: Callable[[A], Awaitable[T]], items: Iterable[A], limit:
         async with gate:
             return await function(item)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    return await together(one(item) for item in items)
 
 
 async def until(limit: float, look: Callable[[], Awaitable[list[str]]], pause: float = 0.5) -> list[str]:

@@ -57,16 +57,6 @@ async def create(client: Client, database: str, *, q: int, n: int, partitioned: 
     return True
 
 
-async def shards(client: Client, database: str) -> dict[str, list[str]] | None:
-    """Range -> nodes that should hold it; None when there is no such database."""
-    reply = await client.aget(database, "_shards")
-    if reply.status == 404:
-        return None
-    if not reply.ok:
-        raise RequestRefused(client.node, f"show the shards of {database}", reply)
-    return {str(range): list(map(str, nodes)) for range, nodes in reply.body["shards"].items()}
-
-
 def suffix(client: Client, database: str) -> str:
     """What sets this database apart from any other of its name (``.1795448439``). Blocks."""
     return _suffix(client.need("_node", "_local", "_dbs", database))
@@ -231,11 +221,6 @@ def count(database: str, found: Sequence[Copy]) -> Copies:
         documents=sum(max(copy.documents or 0 for copy in group) for group in groups),
         equal=not unequal(found),
     )
-
-
-async def counted(client: Client, database: str) -> Copies:
-    """Looks at every copy. Raises ActionFailed when there is no such database."""
-    return count(database, await copies(client, database))
 
 
 def _by_range(found: Iterable[Copy]) -> dict[str, list[Copy]]:

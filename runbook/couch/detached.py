@@ -15,13 +15,13 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from runbook import units
+from runbook import diskspace, units
 from runbook.context import Context
 from runbook.couch import connect, inspection, ship, ways, worker
 from runbook.couch.client import Refusal
 from runbook.couch.restore import Result
 from runbook.couch.selection import Selection
-from runbook.errors import ActionFailed
+from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Host
 from runbook.text import LineSplitter
 
@@ -135,11 +135,11 @@ async def _upload(context: Context, host: Host, chosen: Sequence[Selection]) -> 
 
 
 async def _room(host: Host, wanted: int) -> None:
-    done = await host.run(["df", "-Pk", "."], timeout=30)
-    fields = done.stdout.decode("utf-8", "replace").splitlines()[-1:] or [""]
-    words = fields[0].split()
-    free = int(words[3]) * 1024 if len(words) > 3 and words[3].isdigit() else None
-    if free is not None and free < wanted * 1.1:
+    try:
+        free, _ = await diskspace.free(host)
+    except CouldNotLook:
+        return  # a disk that is full tells it by itself, with the file's name
+    if free < wanted * 1.1:
         raise ActionFailed(
             f"{host.name} has {units.size(free)} free; the dumps are {units.size(wanted)}. Nothing was sent.",
             next="Make room there, or restore from this PC.",

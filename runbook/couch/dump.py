@@ -8,23 +8,22 @@ that the platform's dumps lack, ``dumpfolder`` for the folder.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from runbook.couch import dumpproof
+from runbook.couch import dumpproof, threads
 from runbook.couch.asking import ATTEMPTS, FIRST_PAUSE, Asking, Stopped
 from runbook.couch.beside import Meta
 from runbook.couch.client import Client
 from runbook.couch.dumpfolder import DumpFolder
 from runbook.couch.dumpplan import DumpPlan, Target
+from runbook.couch.pace import quiet
 from runbook.couch.progress import Progress
 from runbook.couch.snapshot import Snapshot
 from runbook.errors import ActionFailed, RunbookError
@@ -72,7 +71,7 @@ class Dumping:
         plan: DumpPlan,
         clients: Mapping[str, Client],
         *,
-        say: Callable[[str], None] = lambda line: None,
+        say: Callable[[str], None] = quiet,
         parallel: int = PARALLEL,
         attempts: int = ATTEMPTS,
         pause: float = FIRST_PAUSE,
@@ -176,26 +175,9 @@ async def dump(
     clients: Mapping[str, Client],
     *,
     progress: Callable[[Progress], None] | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = quiet,
 ) -> Dumped:
     """Dump in threads; ``progress`` and ``say`` are called on the event loop. When this is cancelled,
     the clients are closed and all threads have ended before it returns. Raises as Dumping.run."""
-    loop = asyncio.get_running_loop()
-
-    def heard(line: str) -> None:
-        if say:
-            loop.call_soon_threadsafe(say, line)
-
-    work = Dumping(folder, plan, clients, say=heard)
-    task = asyncio.ensure_future(asyncio.to_thread(work.run))
-    try:
-        while not task.done():
-            await asyncio.wait({task}, timeout=_TICK)
-            if progress:
-                progress(work.progress)
-        return task.result()
-    finally:
-        if not task.done():
-            work.stop()
-            with suppress(Exception):
-                await asyncio.shield(task)
+    work = Dumping(folder, plan, clients, say=threads.teller(say))
+    return await threads.watched(work, (lambda: progress(work.progress)) if progress else None)

@@ -11,17 +11,16 @@ Every document the servers do not take is told with its id and the reason.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
-from runbook.couch import beside, presence, properties
+from runbook.couch import beside, presence, properties, threads
 from runbook.couch.asking import Asking
 from runbook.couch.client import Client, Refusal
 from runbook.couch.pace import FIRST_PAUSE, Clock, Tell, quiet
@@ -254,22 +253,5 @@ async def restore(
 ) -> Result:
     """Restore in threads. ``progress`` (with what counts) and ``tell`` are called on the event loop.
     When this is cancelled, the clients are closed and all threads have ended before it returns."""
-    loop = asyncio.get_running_loop()
-    work = Restoring(selection, clients, parallel=parallel, tell=lambda text: _soon(loop, tell, text))
-    task = asyncio.ensure_future(asyncio.to_thread(work.run))
-    try:
-        while not task.done():
-            await asyncio.wait({task}, timeout=0.2)
-            if progress:
-                progress(work)
-        return task.result()
-    finally:
-        if not task.done():
-            work.stop()
-            with suppress(Exception):
-                await asyncio.shield(task)
-
-
-def _soon(loop: asyncio.AbstractEventLoop, tell: Tell, text: str) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody listens any longer
-        loop.call_soon_threadsafe(tell, text)
+    work = Restoring(selection, clients, parallel=parallel, tell=threads.teller(tell))
+    return await threads.watched(work, (lambda: progress(work)) if progress else None)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import socket
 import subprocess
@@ -27,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 from runbook.couch.client import Client, Reply
 from runbook.secrets import Secret
 from tests.real.documents import PouchServer
+from tests.real.ports import free_port
 from tests.unit.couch import PASSWORD
 
 #: everything a test may ask ``server.can(…)`` about
@@ -285,12 +285,3 @@ class UrlServer(Server):
 
     def stop(self) -> None:
         self.clean()
-
-
-def free_port() -> int:
-    """A port of loopback below those the system gives to outgoing connections: one that stays free
-    for a server that is stopped and started again."""
-    for port in random.sample(range(20000, 32000), 200):
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no free port")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checks import hosts
+from runbook import diskspace
 from runbook.errors import CouldNotLook, HostKeyChanged, Unreachable
 from runbook.hosts.base import Completed
 from tests.unit.doubles import FakeClock, ScriptedHost, make_look
@@ -39,12 +40,12 @@ async def test_disk_free() -> None:
     ],
 )  # fmt: skip
 def test_df_of_many_kinds(text: str, free: int, mount: str) -> None:
-    assert hosts.parse_df(Completed(0, text.encode(), b"")) == (free * 1024, mount)
+    assert diskspace.parse_df(Completed(0, text.encode(), b"")) == (free * 1024, mount)
 
 
 @given(st.binary())
 def test_wild_output_is_refused(raw: bytes) -> None:
-    for parse in (hosts.parse_df, hosts.parse_date, hosts.parse_cloud_init):
+    for parse in (diskspace.parse_df, hosts.parse_date, hosts.parse_cloud_init):
         try:
             parse(Completed(0, raw, b""))  # type: ignore[operator]
         except CouldNotLook as error:
