@@ -44,14 +44,17 @@ def words(error: RunbookError) -> str:
 
 
 class Health:
-    """How many of all requests fail whatever they carry: the share among the last fifty or so."""
+    """How many of all requests fail whatever they carry: the share among the last fifty or so. The
+    first ones count for more: a line that was bad from the start must not be taken for a document."""
 
     def __init__(self) -> None:
         self.failing = 0.02
+        self._seen = 0
 
     def saw(self, failed: bool) -> None:
         """How a request went at first."""
-        self.failing += (failed - self.failing) * 0.02
+        self._seen += 1
+        self.failing += (failed - self.failing) * max(0.02, 1 / (self._seen + 10))
 
     def failures_to_blame(self, documents: int) -> int:
         """So many in a row are no chance any longer."""

@@ -263,6 +263,19 @@ def test_a_server_s_health_is_seen_in_what_it_answers():
     assert health.failing < 0.01 and health.failures_to_blame(1) == 3
 
 
+def test_a_line_that_is_bad_from_the_start_is_known_soon():
+    """Two of three fail: so many in a row as blame one document must not come about by chance."""
+    health = Health()
+    for turn in range(12):
+        health.saw(turn % 3 > 0)
+    assert (2 / 3) ** health.failures_to_blame(1) < 0.02
+    # a single bad one among the first does not make the servers bad
+    health = Health()
+    for turn in range(12):
+        health.saw(turn == 3)
+    assert health.failures_to_blame(1) <= 6
+
+
 def test_nobody_is_blamed_while_nothing_else_passes():
     assert failures(OutcomeUnknown("vm1", "cut"), documents=1) is None
     assert failures(refused(500), documents=1) is None
