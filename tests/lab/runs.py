@@ -84,7 +84,14 @@ def kill_when(process: subprocess.Popen[bytes], state: Path, seen: Callable[[lis
 def still_runs(process: subprocess.Popen[bytes], state: Path) -> None:
     if process.poll() is not None:
         told = (state.parent / "stderr.log").read_text()[-3000:]
-        raise AssertionError(f"ended with {process.returncode} before it could be killed:\n{told}")
+        raise AssertionError(
+            f"ended with {process.returncode} before it could be killed:\n{told}\n{tail(records(state))}"
+        )
+
+
+def tail(found: list[Record], count: int = 12) -> str:
+    """The last events, for the message of a test that fails."""
+    return "\n".join(repr(record.event) for record in found[-count:])
 
 
 def event(kind: type, **fields: Any) -> Callable[[list[Record]], bool]:

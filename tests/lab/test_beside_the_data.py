@@ -16,7 +16,7 @@ from runbook.front import Answer
 from runbook.lab import control
 from runbook.workbench import Workbench
 from tests.lab.databases import backed_up, restored
-from tests.lab.runs import LIMIT
+from tests.lab.runs import LIMIT, tail
 
 WHERE = "Where shall the restore work?"
 
@@ -66,7 +66,7 @@ async def test_on_the_backup_vm_left_and_watched_again(state: Path) -> None:
     person = Person(where="backup")
     session = await bench.start("full-system-restore", "practice")
     driving = asyncio.create_task(session.go(person))
-    await asyncio.wait_for(asyncio.shield(_first(driving, person.job.wait())), LIMIT)
+    await asyncio.wait_for(asyncio.shield(_first(driving, person)), LIMIT)
     await session.close()  # the program goes away; the job does not
     driving.cancel()
     await asyncio.gather(driving, return_exceptions=True)
@@ -121,11 +121,11 @@ def _records(bench: Workbench, run: str) -> list[Record]:
     return journal.read(bench.folder(run))
 
 
-async def _first(driving: asyncio.Task[Any], other: Any) -> None:
-    """Until ``other`` is there; what drives must not have failed before."""
-    waiting = asyncio.ensure_future(other)
+async def _first(driving: asyncio.Task[Any], person: Person) -> None:
+    """Until the restore's job is there; what drives must not have ended before."""
+    waiting = asyncio.ensure_future(person.job.wait())
     await asyncio.wait({driving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if driving.done():
         waiting.cancel()
         driving.result()
-        raise AssertionError("the run ended before its restore began")
+        raise AssertionError(f"the run ended before its restore began:\n{tail(person.records)}")
