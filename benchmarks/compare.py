@@ -35,8 +35,8 @@ sys.path.insert(0, str(ROOT))
 from tabulate import tabulate  # noqa: E402
 
 from runbook import units  # noqa: E402
-from runbook.couch import sides  # noqa: E402
-from runbook.couch.compare import compare  # noqa: E402
+from runbook.couch.comparing import sides  # noqa: E402
+from runbook.couch.comparing.compare import compare  # noqa: E402
 from tests.couchdb.servers import Server, StandInServer, UrlServer  # noqa: E402
 
 DOCUMENTS = 100_000
@@ -44,9 +44,9 @@ SMALL, LARGE, UPLOADS = 20_000, 200_000, 3
 COMPARE = """
 import json, sys
 from pathlib import Path
-from runbook.couch import sides
+from runbook.couch.comparing import sides
 from runbook.couch.client import Client
-from runbook.couch.compare import compare
+from runbook.couch.comparing.compare import compare
 from runbook.secrets import Secret
 order = json.loads(sys.stdin.read())
 client = Client(order["url"], order["user"], Secret(order["password"], "password"), "vm1")

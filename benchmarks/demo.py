@@ -23,8 +23,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from runbook import guide, journal
 from runbook.events import ActEnded, AttemptStarted, CheckDone, JobEnded, StepEnded
+from runbook.guide import model as guide
+from runbook.record import journal
 
 GUIDE = "full-system-restore"
 

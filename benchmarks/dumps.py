@@ -20,14 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from runbook.couch.inspection import _Inspecting  # noqa: E402  (not what was read once already)
+from runbook.couch.reading.inspection import _Inspecting  # noqa: E402  (not what was read once already)
 
 ROWS, ROUNDS = 600_000, 7
 BLOCK = 2_000
 INSPECT = """
 import resource, sys
 from pathlib import Path
-from runbook.couch.inspection import inspect
+from runbook.couch.reading.inspection import inspect
 found = inspect(Path(sys.argv[1]))
 assert not found.problems and found.rows == int(sys.argv[2]), found
 peak = next((line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), None)

@@ -123,8 +123,8 @@ def restore() -> None:
     from msgspec.structs import replace
 
     from runbook.couch.client import Client
-    from runbook.couch.restore import Restoring
-    from runbook.couch.selection import Selection, choose, find
+    from runbook.couch.reading.selection import Selection, choose, find
+    from runbook.couch.restoring.restore import Restoring
     from runbook.secrets import Secret
 
     order = json.loads(sys.stdin.read())

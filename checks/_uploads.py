@@ -19,7 +19,7 @@ from runbook.check import Finding
 from runbook.context import Look
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.events import Verdict
-from runbook.site import Request
+from runbook.site.model import Request
 from runbook.units import size
 
 DATABASE = "edxapp_files"
@@ -86,7 +86,7 @@ async def _stoppable(work: Callable[[threading.Event], list[Upload]]) -> list[Up
 
 def pick(dump: Path, stop: threading.Event) -> list[Upload]:
     """The first, the largest and the last upload of a dump. Raises DumpDamaged. Blocking."""
-    from runbook.couch.inspection import rows
+    from runbook.couch.reading.inspection import rows
 
     first = largest = last = None
     for row in rows(dump):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from runbook import compose, docker, watching
 from runbook.check import Finding, check
 from runbook.context import Look
-from runbook.docker import Container
 from runbook.errors import ActionFailed, CouldNotLook
-from runbook.steady import LOOKS, describe, overall
+from runbook.platform import compose, docker, watching
+from runbook.platform.docker import Container
+from runbook.platform.steady import LOOKS, describe, overall
 from runbook.units import Duration, duration, parse_duration
 
 

@@ -11,18 +11,11 @@ from tabulate import tabulate
 from runbook import units
 from runbook.check import Finding, check
 from runbook.context import Look
-from runbook.couch import (
-    aftercheck,
-    cluster,
-    connect,
-    copies,
-    differences,
-    joinscene,
-    precheck,
-    settings,
-    targets,
-)
-from runbook.couch.recovery import database_names, placing
+from runbook.couch import cluster, connect, copies, settings
+from runbook.couch.comparing import differences
+from runbook.couch.joining import joinscene, precheck
+from runbook.couch.restoring import aftercheck, targets
+from runbook.couch.restoring.recovery import database_names, placing
 from runbook.errors import CouldNotLook, Unreachable
 from runbook.events import Verdict
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from runbook import diskspace
 from runbook.check import Finding, check
 from runbook.context import Look
 from runbook.errors import (
@@ -24,7 +23,8 @@ from runbook.errors import (
 )
 from runbook.events import Verdict
 from runbook.hosts.base import Completed, Host
-from runbook.lastwords import ended
+from runbook.platform import diskspace
+from runbook.platform.lastwords import ended
 from runbook.units import Duration, Size, parse_duration, parse_size, size
 
 

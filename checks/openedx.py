@@ -12,7 +12,7 @@ from runbook.check import Finding, check
 from runbook.context import Look
 from runbook.errors import CouldNotLook
 from runbook.events import Verdict
-from runbook.site import Request
+from runbook.site.model import Request
 
 _WELL = (True, "ok", "OK", "up", "healthy", "pass", "true")
 

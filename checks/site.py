@@ -13,7 +13,7 @@ import msgspec
 from runbook.check import Finding, check
 from runbook.context import Look
 from runbook.errors import RunbookError
-from runbook.site import SecretRef
+from runbook.site.model import SecretRef
 
 
 @check("Settings and secrets are complete", on="once")

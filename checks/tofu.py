@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from runbook import tofu
 from runbook.check import Finding, check
 from runbook.context import Look
 from runbook.errors import CouldNotLook
+from runbook.tofu import program as tofu
 
 
 @check("OpenTofu is installed", on="once")

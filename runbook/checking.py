@@ -8,12 +8,13 @@ from contextlib import suppress
 import msgspec
 from tabulate import tabulate
 
-from runbook import catalog, guidecheck
-from runbook.calls import CheckCall, parse_call
+from runbook import catalog
 from runbook.errors import EXIT_FAILED, EXIT_OK, RunbookError, UseError
 from runbook.events import CheckDone
-from runbook.judge import judge
+from runbook.guide import check as guidecheck
+from runbook.guide.calls import CheckCall, parse_call
 from runbook.looking import STEP, looker
+from runbook.running.judge import judge
 from runbook.text import printable
 from runbook.workbench import Workbench
 

@@ -173,15 +173,17 @@ def _guide_list(args: argparse.Namespace) -> int:
 
 
 def _guide_show(args: argparse.Namespace) -> int:
-    from runbook import guide
+    from runbook.guide import model as guide
 
     print(guide.load(args.guide).text)
     return EXIT_OK
 
 
 def _guide_check(args: argparse.Namespace) -> int:
-    from runbook import catalog, guide, guidecheck
+    from runbook import catalog
     from runbook.errors import GuideError
+    from runbook.guide import check as guidecheck
+    from runbook.guide import model as guide
 
     problems: list[tuple[str, int, str]] = []
     for file in args.files:
@@ -195,7 +197,7 @@ def _guide_check(args: argparse.Namespace) -> int:
 
 
 def _site_init(args: argparse.Namespace) -> int:
-    from runbook import siteinit
+    from runbook.site import init as siteinit
 
     hints = siteinit.init(
         Path(args.out),
@@ -211,7 +213,7 @@ def _site_init(args: argparse.Namespace) -> int:
 
 
 def _site_check(args: argparse.Namespace) -> int:
-    from runbook import siteinit
+    from runbook.site import init as siteinit
 
     found = _workbench(args).settings()
     print(f"{found.name}: the settings are well-formed")
@@ -224,7 +226,7 @@ def _site_check(args: argparse.Namespace) -> int:
 def _site_show(args: argparse.Namespace) -> int:
     import msgspec
 
-    from runbook import site
+    from runbook.site import model as site
 
     shown = msgspec.json.format(msgspec.json.encode(site.masked(_workbench(args).settings())))
     print(shown.decode())
@@ -233,7 +235,7 @@ def _site_show(args: argparse.Namespace) -> int:
 
 # ── runs ───────────────────────────────────────────────────────────────────────────────────
 def _run(args: argparse.Namespace) -> int:
-    from runbook.driving import drive, narrate
+    from runbook.running.driving import drive, narrate
 
     bench = _workbench(args)
     return drive(
@@ -245,7 +247,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from runbook.driving import drive, narrate
+    from runbook.running.driving import drive, narrate
 
     bench = _workbench(args)
     run = bench.folder(args.run).name
@@ -269,7 +271,7 @@ def _runs(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from runbook import journal
+    from runbook.record import journal
     from runbook.text import printable
 
     bench = _workbench(args)
@@ -340,7 +342,7 @@ def _couchdb(args: argparse.Namespace) -> int:
 
 # ── shared ─────────────────────────────────────────────────────────────────────────────────
 def _state(args: argparse.Namespace) -> Path:
-    from runbook import site
+    from runbook.site import model as site
 
     return site.state_folder(os.environ, args.state)
 

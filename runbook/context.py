@@ -15,7 +15,7 @@ from runbook.clock import Clock
 from runbook.events import Mode, Option, QuestionKind
 from runbook.hosts.base import Completed, Host, Hosts, Machine, Sink
 from runbook.secrets import Secret
-from runbook.site import SecretRef, Site
+from runbook.site.model import SecretRef, Site
 
 
 class Secrets(Protocol):

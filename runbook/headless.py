@@ -38,7 +38,7 @@ from runbook.events import (
     Waiting,
 )
 from runbook.front import Answer
-from runbook.guide import Guide
+from runbook.guide.model import Guide
 from runbook.lines import Lines
 from runbook.secrets import Secret
 from runbook.text import printable

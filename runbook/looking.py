@@ -11,21 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runbook import catalog, journal, tofu
-from runbook import site as sites
+from runbook import catalog
 from runbook.clock import Clock
 from runbook.context import Look
 from runbook.errors import UseError
 from runbook.events import Live, Mode
-from runbook.guide import Step
-from runbook.guidefile import Section
+from runbook.guide.file import Section
+from runbook.guide.model import Step
 from runbook.hosts.base import Host, Machine
 from runbook.hosts.registry import SiteHosts
-from runbook.judge import Checks
+from runbook.record import journal
+from runbook.record.state import replay
 from runbook.redact import Redactor
+from runbook.running.judge import Checks
 from runbook.secrets import Secret, SecretStore
-from runbook.site import Site
-from runbook.state import replay
+from runbook.site import model as sites
+from runbook.site.model import Site
+from runbook.tofu import program as tofu
 from runbook.workbench import Workbench
 
 #: the step that stands for "by themselves": it is in no file

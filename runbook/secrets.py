@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from runbook import dotenv
 from runbook.errors import SecretError
-from runbook.site import SecretRef
+from runbook.platform import dotenv
+from runbook.site.model import SecretRef
 
 #: bytes a secret, or a file that holds some, may have
 LARGEST = 64_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import platform
 
-from runbook.site import Site
+from runbook.site.model import Site
 
 
 def operator(site: Site | None) -> str:

@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from runbook import __version__, catalog, guidecheck
-from runbook import guide as guides
-from runbook import runs as run_folders
-from runbook import site as sites
+from runbook import __version__, catalog
 from runbook.clock import Clock, SystemClock
 from runbook.errors import GuideError, RunbookError, StateError, UseError
 from runbook.events import Mode, RunStarted
-from runbook.guide import Guide
-from runbook.journal import Journal
+from runbook.guide import check as guidecheck
+from runbook.guide import model as guides
+from runbook.guide.model import Guide
+from runbook.record import runs as run_folders
+from runbook.record.journal import Journal
+from runbook.record.runs import RunSummary
+from runbook.record.state import RunState, replay
 from runbook.redact import Redactor
-from runbook.runs import RunSummary
-from runbook.site import Contact, Site
-from runbook.state import RunState, replay
+from runbook.site import model as sites
+from runbook.site.model import Contact, Site
 from runbook.whoami import operator, this_pc
 
 if TYPE_CHECKING:
     from runbook.lab.control import LabInfo
-    from runbook.session import Session
+    from runbook.running.session import Session
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Workbench:
         )
         state = RunState()
         state.apply(await book.append(started))
-        from runbook.session import Session  # with it the SSH client, a fifth of a second
+        from runbook.running.session import Session  # with it the SSH client, a fifth of a second
 
         return Session(run, folder, plan, site, mode, state, book, redactor, catalog, self.clock)
 
@@ -196,7 +197,7 @@ class Workbench:
         except BaseException:
             await book.close()
             raise
-        from runbook.session import Session
+        from runbook.running.session import Session
 
         return Session(
             run, folder, plan, site, state.mode, state, book, redactor, catalog, self.clock, resumed=True

@@ -34,10 +34,10 @@ from runbook.front import Answer
 from runbook.text import printable
 
 if TYPE_CHECKING:
-    from runbook.guide import Guide
-    from runbook.runs import RunSummary
-    from runbook.site import Contact, Site
-    from runbook.state import RunState
+    from runbook.guide.model import Guide
+    from runbook.record.runs import RunSummary
+    from runbook.record.state import RunState
+    from runbook.site.model import Contact, Site
     from runbook.workbench import GuideInfo
 
 #: lines of one machine's output that are kept for the screen (all of it is in the run's folder)

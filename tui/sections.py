@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runbook.events import Asked, LookingAgain, Progress, Waiting
-from runbook.guide import Step
-from runbook.runtime import seconds_between
-from runbook.state import AttemptState, HostState, RunState, StepState
+from runbook.guide.model import Step
+from runbook.record.runtime import seconds_between
+from runbook.record.state import AttemptState, HostState, RunState, StepState
 from runbook.text import printable
 from runbook.units import duration, size
 from runbook.wording import unnamed

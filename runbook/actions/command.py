@@ -12,7 +12,7 @@ from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
 from runbook.errors import ActionFailed, OutcomeUnknown
 from runbook.hosts.base import Completed
-from runbook.lastwords import last_words
+from runbook.platform.lastwords import last_words
 from runbook.secrets import Secret
 from runbook.units import Duration, parse_duration
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 
-from runbook import compose, docker, steady, watching
 from runbook.action import Outcome, Params, Plan, Probe
-from runbook.compose import Project, Service
 from runbook.context import Context, Look
-from runbook.docker import Container
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Completed, Host
-from runbook.steady import Standing, Watch
-from runbook.troubles import SERVICES, Trouble, explain, last_lines
+from runbook.platform import compose, docker, steady, watching
+from runbook.platform.compose import Project, Service
+from runbook.platform.docker import Container
+from runbook.platform.steady import Standing, Watch
+from runbook.platform.troubles import SERVICES, Trouble, explain, last_lines
+from runbook.platform.watching import now
 from runbook.units import Duration, duration, parse_duration
-from runbook.watching import now
 
 
 class UpParams(Params, frozen=True, kw_only=True):

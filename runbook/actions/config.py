@@ -10,12 +10,12 @@ from typing import ClassVar, TypeVar
 
 import msgspec
 
-from runbook import adapt, compose, dotenv, unpack
 from runbook.action import NoParams, Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
 from runbook.errors import ActionFailed, CouldNotLook, HostError, RunbookError
 from runbook.hosts.base import Completed
-from runbook.lastwords import last_words
+from runbook.platform import adapt, compose, dotenv, unpack
+from runbook.platform.lastwords import last_words
 from runbook.units import size
 
 

@@ -17,7 +17,7 @@ from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
 from runbook.errors import ActionFailed
 from runbook.events import Option
-from runbook.lastwords import last_words
+from runbook.platform.lastwords import last_words
 
 #: how often an answer that is none is asked for again
 TRIES = 5

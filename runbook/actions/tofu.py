@@ -10,13 +10,16 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from runbook import tofu, tofuend, tofujob, tofuplan
 from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
 from runbook.errors import ActionFailed, CouldNotLook, RunbookError, Unreachable
 from runbook.hosts.base import Completed, Machine
-from runbook.tofu import Workshop
-from runbook.tofuplan import Change, Planned
+from runbook.tofu import end as tofuend
+from runbook.tofu import job as tofujob
+from runbook.tofu import plan as tofuplan
+from runbook.tofu import program as tofu
+from runbook.tofu.plan import Change, Planned
+from runbook.tofu.program import Workshop
 
 APPLY_LIMIT = 3 * 3600.0
 #: seconds it gets after TERM to finish what it is creating and write its state; KILL can lose a server

@@ -18,7 +18,7 @@ from runbook.clock import stamp
 from runbook.context import Context, Look
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Host
-from runbook.lastwords import last_words
+from runbook.platform.lastwords import last_words
 
 MARK = "#runbook-frozen# "
 LEASE = ".runbook-lease.json"

@@ -1,7 +1,7 @@
 """What a dump that this program made holds besides the platform's layout, verified.
 
 ``SHA256SUMS`` covers every file; ``node-…/beside/`` tells how many documents and contents of
-attachments there have to be (see runbook/couch/beside.py).
+attachments there have to be (see runbook/couch/reading/beside.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from runbook.backup.manifest import LEFT_BY_OTHERS, SUMS
-from runbook.couch import beside, inspection
+from runbook.couch.reading import beside, inspection
 from runbook.hosts.localfiles import sha256
 
 

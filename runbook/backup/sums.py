@@ -9,7 +9,7 @@ from pathlib import Path
 from runbook.errors import CouldNotLook
 from runbook.hosts.base import Completed, Host
 from runbook.hosts.localfiles import manifest
-from runbook.lastwords import last_words
+from runbook.platform.lastwords import last_words
 from runbook.together import together
 
 #: seconds the backup VM has to read one backup: 180 GB at 100 MB/s

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from runbook import archive
 from runbook.backup import layout, manifest
 from runbook.backup.layout import Backup
 from runbook.errors import RunbookError
+from runbook.platform import archive
 from runbook.units import duration, size
 
 #: what backups of this layout never hold, though a rebuild needs it
@@ -104,7 +104,7 @@ def _read_dump(
     path: Path, name: str, largest: int, problems: list[str], remarks: list[str]
 ) -> tuple[int, str]:
     from runbook.backup import ours
-    from runbook.couch import inspection  # only here: listing backups needs no dump reader
+    from runbook.couch.reading import inspection  # only here: listing backups needs no dump reader
 
     found, filled = inspection.inspect(path, largest), ours.has(path)
     for problem in found.problems:

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from runbook.couch.asking import Asking, CutOff
 from runbook.couch.client import Client, RequestRefused
-from runbook.couch.dumpfile import opener
+from runbook.couch.dumping.dumpfile import opener
 
 #: rows asked for at once (a few hundred bytes each), and rows with their documents
 PAGE, DOCUMENTS = 2000, 200

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from runbook.couch import jsonlist
-from runbook.couch.alldocs import asking, pieces
 from runbook.couch.asking import CutOff
 from runbook.couch.client import Client, RequestRefused
+from runbook.couch.comparing.alldocs import asking, pieces
+from runbook.couch.reading import jsonlist
 
 #: ids named in words; the counts are whole
 NAMED = 20

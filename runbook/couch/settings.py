@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import yaml
 
-from runbook import adapt, compose, dotenv
 from runbook.context import Look
 from runbook.errors import CouldNotLook
 from runbook.hosts.base import Machine
+from runbook.platform import adapt, compose, dotenv
 
 #: Erlang's public default, with which CouchDB refuses to start
 DEFAULT_COOKIE = "monster"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runbook.errors import CouldNotLook
 from runbook.hosts.base import Host, Machine
 from runbook.hosts.local import OPERATOR, LocalHost
-from runbook.site import Site
+from runbook.site.model import Site
 
 if TYPE_CHECKING:  # asyncssh takes a fifth of a second to import: only when a machine is used
     from runbook.hosts.connection import AcceptKey, SshOptions

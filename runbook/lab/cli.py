@@ -11,7 +11,7 @@ from typing import Any
 
 from runbook.errors import EXIT_OK, EXIT_USE
 from runbook.lab import control
-from runbook.runs import runs
+from runbook.record.runs import runs
 
 #: verb -> its line in the list, what it does and prints, an example
 _VERBS = {

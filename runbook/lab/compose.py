@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from runbook import dotenv
+from runbook.platform import dotenv
 
 NAMES = {
     1: ("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml"),

@@ -19,7 +19,7 @@ FILES = {"md": "report.md", "json": "report.json"}
 def text(run_dir: Path, form: str = "md") -> str:
     """The report of the run in that folder as "md" or "json". A damaged journal is reported as
     far as it can be read, and the report says so. Raises StateError when there is none."""
-    from runbook.journal import check
+    from runbook.record.journal import check
     from runbook.report.build import build, of_run
 
     return render(build(*of_run(*check(run_dir))), form)

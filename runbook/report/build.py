@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runbook.deviations import Deviation
 from runbook.errors import GuideError
 from runbook.events import Record, ReportWritten
-from runbook.guide import Guide, parse
-from runbook.journal import Verification
+from runbook.guide.model import Guide, parse
+from runbook.record.deviations import Deviation
+from runbook.record.journal import Verification
+from runbook.record.runtime import seconds_between
+from runbook.record.state import RunState, replay
 from runbook.report import model
 from runbook.report.data import backup, integrity, manifest
 from runbook.report.goals import clock, objectives, people
 from runbook.report.model import missing
 from runbook.report.steps import criteria, issues, not_run, steps
-from runbook.runtime import seconds_between
-from runbook.state import RunState, replay
 
 _CONTROLS = (
     ("NIST SP 800-53", "CP-4 Contingency plan testing", "4, 7, 8, 16"),

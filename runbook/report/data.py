@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runbook.journal import Verification
+from runbook.record.journal import Verification
+from runbook.record.state import Note, RunState
 from runbook.report import model
 from runbook.report.model import missing
 from runbook.report.steps import all_checks, label_of
-from runbook.state import Note, RunState
 
 _COMPARISONS = ("couchdb.contents_match", "couchdb.copies_equal")
 _APPLICATION = ("openedx.", "tls.", "dns.")

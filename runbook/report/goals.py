@@ -17,11 +17,11 @@ from runbook.events import (
     ShellOpened,
     StepEnded,
 )
-from runbook.guide import Guide
+from runbook.guide.model import Guide
+from runbook.record.runtime import seconds_between
+from runbook.record.state import RunState
 from runbook.report import model
 from runbook.report.model import missing
-from runbook.runtime import seconds_between
-from runbook.state import RunState
 from runbook.units import parse_duration
 
 _DEEDS = {

@@ -7,11 +7,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from runbook import journal
 from runbook.clock import Clock, SystemClock
 from runbook.errors import StateError
 from runbook.events import Event, ReportWritten
-from runbook.journal import Journal
+from runbook.record import journal
+from runbook.record.journal import Journal
 from runbook.redact import Redactor
 from runbook.report import FILES, render
 from runbook.report.build import build, of_run

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from runbook import guide as guides
 from runbook.events import CheckDone
+from runbook.guide import model as guides
+from runbook.record.runtime import seconds_between
+from runbook.record.state import AttemptState, HostState, RunState, StepState
 from runbook.report import model
 from runbook.report.model import Label, missing
-from runbook.runtime import seconds_between
-from runbook.state import AttemptState, HostState, RunState, StepState
 
 _BAD = ("fail", "unknown")
 

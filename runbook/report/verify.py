@@ -24,14 +24,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook import journal
 from runbook.events import Record, ReportWritten
-from runbook.journal import Verification
-from runbook.output import FOLDER
+from runbook.record import journal
+from runbook.record.journal import Verification
+from runbook.record.output import FOLDER
+from runbook.record.state import RunState, replay
 from runbook.report import FILES, render
 from runbook.report.build import build, of_run
 from runbook.report.data import evidence
-from runbook.state import RunState, replay
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import msgspec
 
 from runbook.couch.asking import Asking
 from runbook.couch.client import Client
-from runbook.couch.dump import Dumped, Dumping
-from runbook.couch.dumpplan import DumpPlan, planned
-from runbook.couch.dumpproof import problems
-from runbook.couch.selection import find
+from runbook.couch.dumping.dump import Dumped, Dumping
+from runbook.couch.dumping.dumpplan import DumpPlan, planned
+from runbook.couch.dumping.dumpproof import problems
+from runbook.couch.reading.selection import find
 from runbook.errors import RunbookError
 from runbook.secrets import Secret
 from tests.couchdb.servers import Server

@@ -17,9 +17,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from runbook.couch.beside import FOLDER
 from runbook.couch.client import Client
-from runbook.couch.selection import Selection, choose, find
+from runbook.couch.reading.beside import FOLDER
+from runbook.couch.reading.selection import Selection, choose, find
 from tests.couchdb.servers import Server
 from tests.unit.couch import ADDRESSES, backup, dump
 
@@ -136,7 +136,7 @@ def ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def main() -> None:
-    from runbook.couch.restore import Restoring
+    from runbook.couch.restoring.restore import Restoring
     from runbook.secrets import Secret
 
     order = json.loads(sys.stdin.readline())

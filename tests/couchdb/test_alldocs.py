@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from runbook.couch import alldocs, jsonlist
 from runbook.couch.client import Client
+from runbook.couch.comparing import alldocs
+from runbook.couch.reading import jsonlist
 from runbook.errors import CouldNotLook, HostError
 from runbook.secrets import Secret
 from tests.couchdb.docs import doc, many, put

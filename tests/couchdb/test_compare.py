@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from runbook.couch import cluster, sides
+from runbook.couch import cluster
 from runbook.couch.client import Client, RequestRefused
-from runbook.couch.compare import Comparison, Difference, Kind, compare
-from runbook.couch.sides import Live
+from runbook.couch.comparing import sides
+from runbook.couch.comparing.compare import Comparison, Difference, Kind, compare
+from runbook.couch.comparing.sides import Live
 from tests.couchdb.docs import doc, dumped, many, put
 from tests.couchdb.servers import Server
 

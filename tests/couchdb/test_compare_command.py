@@ -145,7 +145,7 @@ def test_wrong_use(command: Command, tmp_path: Path) -> None:
 
 
 def test_nobody_answers(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runbook.couch.alldocs.PAUSE", 0.01)
+    monkeypatch.setattr("runbook.couch.comparing.alldocs.PAUSE", 0.01)
     path = dumped(tmp_path, "db", many(3))
     done = command("compare", path, f"http://127.0.0.1:{free_port()}")
     assert done.code == 4 and "does not answer" in done.err

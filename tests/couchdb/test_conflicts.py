@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from runbook.couch import alldocs, conflicts, jsonlist
+from runbook.couch import conflicts
 from runbook.couch.client import Client, RequestRefused
+from runbook.couch.comparing import alldocs
+from runbook.couch.reading import jsonlist
 from tests.couchdb.docs import doc, many, put
 from tests.couchdb.proxy import Proxy
 from tests.couchdb.servers import Server

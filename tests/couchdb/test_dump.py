@@ -14,9 +14,9 @@ import pytest
 
 from runbook.backup import layout, manifest
 from runbook.backup.verify import verify
-from runbook.couch import beside, inspection
 from runbook.couch.client import Client
-from runbook.couch.selection import find
+from runbook.couch.reading import beside, inspection
+from runbook.couch.reading.selection import find
 from tests.couchdb.docs import doc, many, put
 from tests.couchdb.dumps import dumping, file, node_folder, plan, proven, taken
 from tests.couchdb.servers import Server

@@ -18,10 +18,10 @@ import pytest
 
 from runbook.backup import layout
 from runbook.backup.verify import verify
-from runbook.couch import beside, inspection
 from runbook.couch.client import Client
-from runbook.couch.dump import Dumping, dump
-from runbook.couch.dumpplan import planned
+from runbook.couch.dumping.dump import Dumping, dump
+from runbook.couch.dumping.dumpplan import planned
+from runbook.couch.reading import beside, inspection
 from runbook.errors import ActionFailed, RunbookError
 from tests.couchdb.docs import doc, many, put
 from tests.couchdb.dumps import Process, dumping, file, proven, taken

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runbook.couch.client import Client
-from runbook.couch.inspection import inspect, rows
-from runbook.couch.reader import Problem, Reader, Row
+from runbook.couch.reading.inspection import inspect, rows
+from runbook.couch.reading.reader import Problem, Reader, Row
 from tests.couchdb.docs import doc, many, put
 from tests.couchdb.servers import Server
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from runbook import adapt
 from runbook.actions.couchdb.join import Join, JoinParams
-from runbook.couch import cluster, copies, insync
+from runbook.couch import cluster, copies
 from runbook.couch.client import Client
-from runbook.couch.insync import Level
+from runbook.couch.joining import insync
+from runbook.couch.joining.insync import Level
+from runbook.platform import adapt
 from tests.couchdb.joining import context, join, name
 from tests.couchdb.servers import Server, StandInServer
 from tests.unit.couch import PASSWORD

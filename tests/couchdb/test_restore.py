@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from runbook.couch.client import Client
-from runbook.couch.restore import Restoring
-from runbook.couch.sending import LARGE
+from runbook.couch.restoring.restore import Restoring
+from runbook.couch.restoring.sending import LARGE
 from tests.couchdb.restores import attachment, documents, rev, same, saved, selected
 from tests.couchdb.servers import Server
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from runbook.couch import sending
 from runbook.couch.client import Client
-from runbook.couch.restore import Restoring
+from runbook.couch.restoring import sending
+from runbook.couch.restoring.restore import Restoring
 from runbook.errors import HostError
 from tests.couchdb.proxy import Chance, Exchange, Fault, Proxy
 from tests.couchdb.restores import documents, ended, same, saved, selected, worker

@@ -22,10 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from runbook.couch import beside, content, inspection
 from runbook.couch.client import Client
-from runbook.couch.restore import Restoring
-from runbook.couch.selection import Selection, choose, find
+from runbook.couch.comparing import content
+from runbook.couch.reading import beside, inspection
+from runbook.couch.reading.selection import Selection, choose, find
+from runbook.couch.restoring.restore import Restoring
 from tests.couchdb import dumps
 from tests.couchdb.servers import Server
 from tests.unit.couch import ADDRESSES, backup

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from runbook import journal
 from runbook.errors import StateError
 from runbook.events import ActStarted, JobStarted, Record
+from runbook.record import journal
 
 #: seconds for anything here; a whole run takes less than one minute on two quiet cores
 LIMIT = 240.0

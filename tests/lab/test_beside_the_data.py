@@ -116,7 +116,7 @@ async def test_on_the_first_vm_with_the_dumps_brought_there(state: Path) -> None
 
 
 def _records(bench: Workbench, run: str) -> list[Record]:
-    from runbook import journal
+    from runbook.record import journal
 
     return journal.read(bench.folder(run))
 

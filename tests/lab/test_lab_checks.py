@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from checks import compose, dns, hosts, openedx, tls
-from runbook import site
 from runbook.actions.compose import Up, UpParams
 from runbook.errors import ActionFailed
 from runbook.hosts.registry import SiteHosts
+from runbook.site import model as site
 from tests.lab.conftest import Lab, until
 from tests.lab.test_lab_platform import unpacked
 from tests.unit.doubles import FakeSecrets, make_context

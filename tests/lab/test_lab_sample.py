@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from runbook import site
 from runbook.lab import samplebackup, sampledata
 from runbook.lab.layout import PRODUCTION
+from runbook.site import model as site
 from tests.lab.conftest import Lab
 
 NOW = datetime.datetime(2026, 11, 24, 9, 30, tzinfo=datetime.UTC)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runbook.couch import ways
+from runbook.couch.restoring import ways
 from runbook.errors import RunbookError, WaitsForPerson
 from runbook.events import Asked, CheckDone, Live, Record, RunVerdict, Waiting
 from runbook.front import Answer

@@ -11,9 +11,9 @@ import pytest
 
 from checks import compose as checks
 from runbook.actions.compose import Up, UpParams
-from runbook.docker import containers
 from runbook.errors import ActionFailed
 from runbook.hosts.local import LocalHost
+from runbook.platform.docker import containers
 from tests.real.choice import choose
 from tests.real.dockerd import Daemon, private_dockerd
 from tests.real.imagefile import IMAGE, tags_in

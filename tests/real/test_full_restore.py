@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
-from runbook import journal, report
+from runbook import report
 from runbook.events import ActEnded, CheckDone, JobEnded, JobStarted, Noted, RunVerdict, StepEnded
+from runbook.record import journal
 from runbook.report.verify import verify
 from tests.real.choice import Choice
 from tests.real.documents import CouchServer, Url

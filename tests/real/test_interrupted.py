@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from runbook import journal
 from runbook.errors import StateError
 from runbook.events import ActStarted, JobEnded, JobStarted, Noted, Record, RunEnded, RunResumed
+from runbook.record import journal
 from runbook.report.verify import verify
 from tests.real.choice import Choice
 from tests.real.person import Person, drive

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from runbook import tofu, tofujob
 from runbook.action import Outcome, Plan
 from runbook.actions.tofu import Apply, ApplyParams
 from runbook.context import Context
@@ -21,7 +20,9 @@ from runbook.errors import ActionFailed, CouldNotLook, Unreachable
 from runbook.hosts import jobs
 from runbook.hosts.base import Completed
 from runbook.hosts.local import LocalHost
-from runbook.site import Machines, SecretRef, Tofu
+from runbook.site.model import Machines, SecretRef, Tofu
+from runbook.tofu import job as tofujob
+from runbook.tofu import program as tofu
 from tests.unit.doubles import FakeSecrets, FakeVoice, ScriptedHost, make_context, make_site
 
 pytestmark = pytest.mark.real("terraform")
@@ -284,7 +285,7 @@ async def test_an_apply_outlives_the_program_that_started_it(world: World, tmp_p
     script = f"""
 import asyncio, os, signal
 from pathlib import Path
-from runbook import tofujob
+from runbook.tofu import job as tofujob
 from runbook.hosts import jobs
 from runbook.hosts.local import LocalHost
 import sys

@@ -33,10 +33,10 @@ from runbook.events import (
     StepEnded,
 )
 from runbook.front import Answer, FrontEnd
-from runbook.guide import Guide, parse
-from runbook.runs import RunSummary
-from runbook.site import Contact, CouchDB, Platform, SecretRef, Site
-from runbook.state import RunState
+from runbook.guide.model import Guide, parse
+from runbook.record.runs import RunSummary
+from runbook.record.state import RunState
+from runbook.site.model import Contact, CouchDB, Platform, SecretRef, Site
 from runbook.workbench import GuideInfo
 
 GUIDE = """\

@@ -13,7 +13,7 @@ from textual.widgets import Input, TextArea
 
 from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_USE, EXIT_WAITS, StateError
 from runbook.events import Option, RunResumed, RunVerdict, StepEnded
-from runbook.runs import RunSummary
+from runbook.record.runs import RunSummary
 from tests.tui import fakes
 from tests.tui.fakes import FakeClock, FakeSession, FakeWorkbench, summary
 from tests.tui.screen import driven, gone, seen, until

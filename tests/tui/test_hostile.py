@@ -26,8 +26,8 @@ from runbook.events import (
     StepEnded,
     Waiting,
 )
-from runbook.guide import parse
-from runbook.site import Contact
+from runbook.guide.model import parse
+from runbook.site.model import Contact
 from runbook.workbench import GuideInfo
 from tests.tui import fakes
 from tests.tui.fakes import FakeSession, FakeWorkbench, summary

@@ -23,7 +23,7 @@ from runbook.events import (
     Waiting,
 )
 from runbook.front import Answer
-from runbook.runs import RunSummary
+from runbook.record.runs import RunSummary
 from tests.tui import fakes
 from tests.tui.fakes import FakeSession, FakeWorkbench, summary
 from tests.tui.screen import driven, gone, seen, until

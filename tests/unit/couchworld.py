@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from runbook import adapt
 from runbook.actions.couchdb.join import Join, JoinParams
 from runbook.errors import ActionFailed
 from runbook.hosts.base import Endpoint
 from runbook.lab.couchdb import Network, StandIn
+from runbook.platform import adapt
 from tests.unit.couch import ADDRESSES, PASSWORD, clients, env, join
 from tests.unit.couchdirect import fill
 from tests.unit.doubles import FakeSecrets, ScriptedHost, make_context, make_look, make_site

@@ -23,7 +23,7 @@ from runbook.errors import CouldNotLook, Unreachable, WaitsForPerson
 from runbook.events import Mode, Option, QuestionKind
 from runbook.hosts.base import Completed, Endpoint, Host, Machine, Role, Sink, Tick
 from runbook.secrets import Secret
-from runbook.site import CouchDB, ListedMachine, Machines, Platform, SecretRef, Site
+from runbook.site.model import CouchDB, ListedMachine, Machines, Platform, SecretRef, Site
 
 Reply = Completed | bytes | str | int | BaseException | Callable[[list[str], bytes], Completed]
 

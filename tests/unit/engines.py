@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from runbook import guide as guides
 from runbook.action import NoParams, Outcome, Params, Plan, Probe
 from runbook.check import Check, Finding, check
 from runbook.clock import Clock, SystemClock
-from runbook.desk import Desk
-from runbook.engine import Engine
 from runbook.errors import ActionFailed, CouldNotLook, WaitsForPerson
 from runbook.events import Asked, Live, Record, RunResumed, RunStarted
 from runbook.front import Answer
-from runbook.journal import Journal, read
+from runbook.guide import model as guides
+from runbook.record.journal import Journal, read
+from runbook.record.state import RunState, replay
 from runbook.redact import Redactor
+from runbook.running.desk import Desk
+from runbook.running.engine import Engine
 from runbook.secrets import Secret
-from runbook.state import RunState, replay
 from tests.unit.doubles import FakeHosts, FakeSecrets, ScriptedHost, make_site
 
 GUIDE = """+++

@@ -14,7 +14,7 @@ from runbook.action import NoParams
 from runbook.actions.backup import Freeze, Unfreeze
 from runbook.backup import freeze
 from runbook.errors import ActionFailed, WaitsForPerson
-from runbook.site import Backup, Site
+from runbook.site.model import Backup, Site
 from tests.unit.backups import make_backup
 from tests.unit.doubles import make_context, make_look, make_site
 from tests.unit.here import Here

@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook import adapt, dotenv, unpack
 from runbook.action import NoParams
 from runbook.actions.config import Adapt, Unpack
 from runbook.context import Context
 from runbook.errors import ActionFailed, CouldNotLook
-from runbook.site import Backup
+from runbook.platform import adapt, dotenv, unpack
+from runbook.site.model import Backup
 from tests.unit.backups import COMPOSE, SETTINGS, archive, make_backup
 from tests.unit.doubles import SECRETS, FakeSecrets, make_context, make_site
 from tests.unit.here import Here

@@ -13,8 +13,8 @@ from runbook import catalog
 from runbook.actions.couchdb import Create, Restore, SetupCluster
 from runbook.actions.couchdb.restore import RestoreParams
 from runbook.actions.couchdb.setup_cluster import SetupParams
-from runbook.couch.alldocs import held
-from runbook.couch.beside import Meta, meta_path
+from runbook.couch.comparing.alldocs import held
+from runbook.couch.reading.beside import Meta, meta_path
 from runbook.errors import ActionFailed, CouldNotLook, LoginRefused, WaitsForPerson
 from runbook.hosts.base import Endpoint
 from tests.unit.couch import ADDRESSES, PASSWORD, backup, clients, doc, dump, env, formed, join, standins

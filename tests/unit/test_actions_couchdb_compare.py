@@ -6,7 +6,7 @@ import pytest
 
 from checks import couchdb as checks
 from runbook.actions.couchdb.compare import Compare, CompareParams
-from runbook.couch.aftercheck import FILE
+from runbook.couch.restoring.aftercheck import FILE
 from runbook.errors import ActionFailed, CouldNotLook
 from tests.unit.couch import ADDRESSES, backup, doc, dump, formed
 from tests.unit.test_actions_couchdb import LIMIT, context, look

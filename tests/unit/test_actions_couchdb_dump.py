@@ -11,9 +11,9 @@ import pytest
 from runbook import catalog
 from runbook.actions.couchdb.dump import Dump, DumpParams
 from runbook.backup.verify import verify
-from runbook.couch import inspection
+from runbook.couch.reading import inspection
 from runbook.errors import ActionFailed
-from runbook.site import Backup, CouchDB, SecretRef
+from runbook.site.model import Backup, CouchDB, SecretRef
 from tests.unit.couch import PASSWORD, doc, formed, standins
 from tests.unit.couch import clients as opened
 from tests.unit.doubles import FakeClock, make_site

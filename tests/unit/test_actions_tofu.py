@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook import tofu, tofuend, tofujob, tofuplan
 from runbook.actions.tofu import Apply, ApplyParams, Following, _watch
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Completed
-from runbook.site import Tofu
+from runbook.site.model import Tofu
+from runbook.tofu import end as tofuend
+from runbook.tofu import job as tofujob
+from runbook.tofu import plan as tofuplan
+from runbook.tofu import program as tofu
 from tests.unit.doubles import machine, make_context, make_look, make_site
 from tests.unit.here import Here
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from runbook import archive
 from runbook.errors import ActionFailed
+from runbook.platform import archive
 from tests.unit.backups import SETTINGS
 from tests.unit.backups import archive as made
 

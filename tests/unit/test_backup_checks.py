@@ -14,7 +14,7 @@ from runbook.backup.verify import verify
 from runbook.errors import CouldNotLook, SecretError
 from runbook.hosts.base import Completed
 from runbook.secrets import Secret
-from runbook.site import Backup, Contact, Machines, SecretRef, Tofu
+from runbook.site.model import Backup, Contact, Machines, SecretRef, Tofu
 from tests.unit.backups import dump, make_backup
 from tests.unit.doubles import SECRETS, FakeClock, FakeSecrets, make_look, make_site
 from tests.unit.here import Here

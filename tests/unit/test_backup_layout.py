@@ -10,7 +10,7 @@ import pytest
 
 from runbook.backup import choice, layout
 from runbook.errors import ActionFailed, CouldNotLook
-from runbook.site import Backup
+from runbook.site.model import Backup
 from tests.unit.backups import NODES, make_backup
 from tests.unit.doubles import make_look, make_site
 from tests.unit.here import Here

@@ -8,7 +8,7 @@ import pytest
 
 from checks import dns
 from runbook.errors import CouldNotLook
-from runbook.site import Dns
+from runbook.site.model import Dns
 from tests.unit.doubles import FakeClock, ScriptedHost, make_look, make_site
 from tests.unit.webs import name_server
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checks import hosts
-from runbook import diskspace
 from runbook.errors import CouldNotLook, HostKeyChanged, Unreachable
 from runbook.hosts.base import Completed
+from runbook.platform import diskspace
 from tests.unit.doubles import FakeClock, ScriptedHost, make_look
 
 HEAD = "Filesystem 1024-blocks Used Available Capacity Mounted on\n"

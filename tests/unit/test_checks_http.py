@@ -15,8 +15,8 @@ import pytest
 from checks import openedx
 from checks._http import NoReply, Reply, redirect_path, request
 from runbook.hosts.base import Endpoint
-from runbook.site import Platform, Requests, SecretRef
-from runbook.site import Request as Configured
+from runbook.site.model import Platform, Requests, SecretRef
+from runbook.site.model import Request as Configured
 from tests.unit.doubles import FakeSecrets, ScriptedHost, make_look, make_site
 from tests.unit.webs import Answer, Answerer, Asked, Authority, raw, web
 

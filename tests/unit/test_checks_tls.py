@@ -10,7 +10,7 @@ import pytest
 from checks import _http, tls
 from runbook.errors import CouldNotLook
 from runbook.hosts.base import Endpoint
-from runbook.site import Platform
+from runbook.site.model import Platform
 from tests.unit.doubles import ScriptedHost, make_look, make_site
 from tests.unit.webs import Answer, Asked, Authority, raw, web
 

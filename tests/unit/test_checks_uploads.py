@@ -13,7 +13,7 @@ import pytest
 
 from checks import openedx
 from runbook.errors import CouldNotLook
-from runbook.site import Request, Requests
+from runbook.site.model import Request, Requests
 from tests.unit.doubles import ScriptedHost, make_look, make_site
 from tests.unit.webs import Answer, Asked, web
 

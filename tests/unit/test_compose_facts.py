@@ -11,11 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook import compose, docker, troubles
-from runbook.compose import Compose, Service, misfit, wanted
-from runbook.docker import Engine, Fact, parse_containers
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Completed
+from runbook.platform import compose, docker, troubles
+from runbook.platform.compose import Compose, Service, misfit, wanted
+from runbook.platform.docker import Engine, Fact, parse_containers
 from tests.unit.here import Here
 
 DATA = Path(__file__).parents[1] / "data" / "compose"

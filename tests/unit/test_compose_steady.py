@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from runbook.docker import Container
-from runbook.steady import CRASHES, Sightings, Watch, describe, overall
+from runbook.platform.docker import Container
+from runbook.platform.steady import CRASHES, Sightings, Watch, describe, overall
 
 
 def container(service: str = "couchdb", **changes: Any) -> Container:

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from checks import compose as checks
-from runbook import catalog, compose, docker
+from runbook import catalog
 from runbook.actions.compose import Up, UpParams
 from runbook.errors import ActionFailed, CouldNotLook
 from runbook.hosts.base import Completed
-from runbook.site import Platform
+from runbook.platform import compose, docker
+from runbook.site.model import Platform
 from tests.unit.doubles import ScriptedHost, make_context, make_site
 
 DATA = Path(__file__).parents[1] / "data" / "compose"

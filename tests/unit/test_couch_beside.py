@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from runbook.couch import beside
-from runbook.couch.beside import Meta
-from runbook.couch.inspection import DumpDamaged, rows
+from runbook.couch.reading import beside
+from runbook.couch.reading.beside import Meta
+from runbook.couch.reading.inspection import DumpDamaged, rows
 from tests.unit.couch import doc, dump
 
 STUB = {"a.txt": {"content_type": "text/plain", "digest": "md5-x", "length": 2, "stub": True}}

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from runbook.couch import content, heads
-from runbook.couch.compare import compare
-from runbook.couch.reader import Row
-from runbook.couch.sides import Dumped
+from runbook.couch.comparing import content, heads
+from runbook.couch.comparing.compare import compare
+from runbook.couch.comparing.sides import Dumped
+from runbook.couch.reading.reader import Row
 
 UPLOAD = base64.b64encode(b"file").decode()
 

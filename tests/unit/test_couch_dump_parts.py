@@ -8,14 +8,15 @@ import threading
 import pytest
 
 from runbook.backup.manifest import NAME
-from runbook.couch import changes, dumpfolder, inlined, listing
+from runbook.couch import changes
 from runbook.couch.asking import Asking, Stopped
-from runbook.couch.dumpfile import merged, write
-from runbook.couch.dumpfolder import DumpFolder, State
-from runbook.couch.inspection import rows
-from runbook.couch.ledger import Held, Late, Ledger
+from runbook.couch.dumping import dumpfolder, inlined, listing
+from runbook.couch.dumping.dumpfile import merged, write
+from runbook.couch.dumping.dumpfolder import DumpFolder, State
+from runbook.couch.dumping.ledger import Held, Late, Ledger
 from runbook.couch.progress import Progress
-from runbook.couch.reader import Reader, Row
+from runbook.couch.reading.inspection import rows
+from runbook.couch.reading.reader import Reader, Row
 from runbook.errors import ActionFailed, RunbookError
 from tests.unit.couch import doc, dump, formed
 

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook.couch import documentsize, dumptext, places, reader, rowtext
-from runbook.couch.inspection import DumpDamaged, digest, inspect, rows
-from runbook.couch.reader import Problem, Reader, Row, revision
+from runbook.couch.reading import documentsize, dumptext, places, reader, rowtext
+from runbook.couch.reading.inspection import DumpDamaged, digest, inspect, rows
+from runbook.couch.reading.reader import Problem, Reader, Row, revision
 
 # ── dumps as text, so that every byte of a document is known ──────────────────────────────────
 

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from runbook.couch import copies, insync, join
+from runbook.couch import copies
+from runbook.couch.joining import insync, join
 from runbook.errors import ActionFailed
 from runbook.lab.couchdb import Network, StandIn, Timing
 from tests.lab.standin_client import Clock

@@ -8,7 +8,7 @@ import pytest
 
 from checks import couchdb as checks
 from runbook.actions.couchdb.join import Join, JoinParams
-from runbook.couch import join as steps
+from runbook.couch.joining import join as steps
 from runbook.errors import ActionFailed, CouldNotLook, UseError, WaitsForPerson
 from runbook.lab.couchdb import Network, StandIn, Timing
 from tests.unit.couch import ADDRESSES, clients, doc, env

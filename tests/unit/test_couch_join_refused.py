@@ -5,15 +5,16 @@ import asyncio
 import msgspec
 import pytest
 
-from runbook import adapt
 from runbook.actions.couchdb import join as action
 from runbook.actions.couchdb.join import Join
-from runbook.couch import cluster, precheck
-from runbook.couch import join as steps
+from runbook.couch import cluster
 from runbook.couch.cluster import Member
 from runbook.couch.copies import ShardMap
+from runbook.couch.joining import join as steps
+from runbook.couch.joining import precheck
 from runbook.errors import ActionFailed
 from runbook.lab.couchdb.errors import BootFailed
+from runbook.platform import adapt
 from tests.unit.couch import PASSWORD, clients, doc
 from tests.unit.couchdirect import complete, fill
 from tests.unit.couchworld import INI, ONE, PLACE, SIZES, THREE, TWO, World

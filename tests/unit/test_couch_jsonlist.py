@@ -8,7 +8,7 @@ import json
 import msgspec
 import pytest
 
-from runbook.couch import jsonlist
+from runbook.couch.reading import jsonlist
 
 IDS = ["a", 'q"}},{"id":"', "},{", "],\n", "a\u2028b", "é漢😀", "z" * 50]
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook.couch import heads
-from runbook.couch.heads import Entry, Heads, Strange
-from runbook.couch.inspection import DumpDamaged
-from runbook.couch.merging import aligned, skimmed
+from runbook.couch.comparing import heads
+from runbook.couch.comparing.heads import Entry, Heads, Strange
+from runbook.couch.comparing.merging import aligned, skimmed
+from runbook.couch.reading.inspection import DumpDamaged
 from tests.unit.couch import doc, dump
 
 sides = st.dictionaries(st.text(min_size=1, max_size=2), st.sampled_from(["1-a", "1-b"]), max_size=60)

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from runbook.couch import pace as module
 from runbook.couch.client import Client, Reply, RequestRefused, Silent
-from runbook.couch.pace import LATE_SHARE, LONGEST_PAUSE, SMALLEST, Nodes, Pace, pauses
+from runbook.couch.restoring import pace as module
+from runbook.couch.restoring.pace import LATE_SHARE, LONGEST_PAUSE, SMALLEST, Nodes, Pace, pauses
 from runbook.couch.trouble import Doubt, Health, kind
 from runbook.errors import LoginRefused, OutcomeUnknown, RunbookError, TimedOut
 from runbook.secrets import Secret

@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from runbook.couch.alldocs import held
-from runbook.couch.checkpoint import Checkpoint
 from runbook.couch.client import Client
-from runbook.couch.compare import compare
-from runbook.couch.estimate import Rate, seconds, words
-from runbook.couch.reader import Row
-from runbook.couch.restore import Restoring, batches, restore
-from runbook.couch.selection import choose, find
-from runbook.couch.sides import Live
-from runbook.couch.sides import chosen as side
-from runbook.couch.targets import beside, look, ready
+from runbook.couch.comparing.alldocs import held
+from runbook.couch.comparing.compare import compare
+from runbook.couch.comparing.sides import Live
+from runbook.couch.comparing.sides import chosen as side
+from runbook.couch.reading.reader import Row
+from runbook.couch.reading.selection import choose, find
+from runbook.couch.restoring.checkpoint import Checkpoint
+from runbook.couch.restoring.estimate import Rate, seconds, words
+from runbook.couch.restoring.restore import Restoring, batches, restore
+from runbook.couch.restoring.targets import beside, look, ready
 from runbook.errors import ActionFailed, HostError, StateError
 from tests.unit.couch import ADDRESSES, backup, doc, dump, formed
 

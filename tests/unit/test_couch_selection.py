@@ -6,9 +6,9 @@ import json
 import msgspec
 import pytest
 
-from runbook.couch.inspection import DumpDamaged
-from runbook.couch.selection import Question, Selection, choose, find
-from runbook.couch.survey import survey
+from runbook.couch.reading.inspection import DumpDamaged
+from runbook.couch.reading.selection import Question, Selection, choose, find
+from runbook.couch.reading.survey import survey
 from runbook.errors import ActionFailed
 from tests.unit.couch import ADDRESSES, backup, doc, dump
 

@@ -5,8 +5,8 @@ import sysconfig
 
 import pytest
 
-from runbook.couch import ways
-from runbook.couch.selection import choose
+from runbook.couch.reading.selection import choose
+from runbook.couch.restoring import ways
 from runbook.errors import ActionFailed, Unreachable
 from runbook.hosts.base import Completed
 from tests.unit.couch import ADDRESSES, backup, doc, dump

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from runbook import __version__
-from runbook.couch import inspection, ship, worker
-from runbook.couch.alldocs import held
-from runbook.couch.selection import choose
+from runbook.couch.comparing.alldocs import held
+from runbook.couch.reading import inspection
+from runbook.couch.reading.selection import choose
+from runbook.couch.restoring import ship, worker
 from tests.unit.couch import ADDRESSES, PASSWORD, backup, doc, dump, formed
 
 BARE = os.path.realpath(sys.executable)
@@ -29,7 +30,7 @@ def brought(tmp_path_factory):
 
 def start(brought, *args):
     """Without site-packages, as on a machine that has none of ours."""
-    argv = [BARE, "-s", "-S", "-m", "runbook.couch.worker", *args]
+    argv = [BARE, "-s", "-S", "-m", "runbook.couch.restoring.worker", *args]
     env = {"PYTHONPATH": str(brought), "PATH": "/usr/bin:/bin"}
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, cwd="/")

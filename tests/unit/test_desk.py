@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runbook.desk import Desk
 from runbook.events import Answered, Asked, QuestionWithdrawn
 from runbook.front import Answer
+from runbook.running.desk import Desk
 from runbook.secrets import Secret
 
 

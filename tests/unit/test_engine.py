@@ -113,7 +113,7 @@ async def test_danger_is_typed_by_name_and_never_unattended(run: Run, world: Wor
 async def test_a_plan_confirmed_late_in_a_changed_world_is_made_anew(
     run: Run, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runbook.acting.PLAN_STALE_AFTER", 0.0)
+    monkeypatch.setattr("runbook.running.acting.PLAN_STALE_AFTER", 0.0)
     front = Front()
 
     async def change(question: Asked) -> None:
@@ -204,7 +204,7 @@ async def test_cancelling_is_on_the_record_and_the_step_can_be_tried_again(run: 
 async def test_waiting_for_a_person_does_not_count_as_a_checks_time(
     run: Run, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runbook.judge.ONE_LOOK", 0.2)
+    monkeypatch.setattr("runbook.running.judge.ONE_LOOK", 0.2)
     world.asks = True
     front = Front(host_key=["accept"])
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from runbook import journal
-from runbook.engine import Engine
 from runbook.errors import WaitsForPerson
 from runbook.events import ActEnded, ActStarted, Answered, Asked, Event, Record, StepEnded
-from runbook.state import replay
+from runbook.record import journal
+from runbook.record.state import replay
+from runbook.running.engine import Engine
 from tests.unit.engines import Front, Run, World, of
 
 GUIDE = """+++

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from runbook.engine import Engine
 from runbook.errors import StateError, WaitsForPerson
 from runbook.events import (
     ActEnded,
@@ -31,7 +30,8 @@ from runbook.events import (
 from runbook.front import Answer
 from runbook.hosts import jobs
 from runbook.hosts.local import LocalHost
-from runbook.state import replay
+from runbook.record.state import replay
+from runbook.running.engine import Engine
 from tests.unit.doubles import FakeHosts
 from tests.unit.engines import Front, Run, Set, World, of
 
@@ -96,7 +96,7 @@ async def test_a_second_cancel_does_not_disturb_the_look_of_the_first(run: Run, 
 async def test_hosts_that_wait_for_their_turn_are_not_begun_after_a_cancel(
     run: Run, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runbook.acting.SIDE_BY_SIDE", 1)
+    monkeypatch.setattr("runbook.running.acting.SIDE_BY_SIDE", 1)
     world.hang = True
     engine = await run.open(front := Front(failed=["stop"]))
     task = asyncio.create_task(engine.run())

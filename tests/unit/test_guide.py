@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook import guide as guides
 from runbook.errors import GuideError, UseError
+from runbook.guide import model as guides
 
 GOOD = """\
 +++

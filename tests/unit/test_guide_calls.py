@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook.calls import CheckCall, parse_call
+from runbook.guide.calls import CheckCall, parse_call
 
 
 def test_forms() -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from runbook import catalog
 from runbook.action import NoParams, Params
-from runbook.calls import parse_call
 from runbook.check import Check
 from runbook.errors import GuideError
-from runbook.guide import parse
-from runbook.guidecheck import arguments, check, check_file
+from runbook.guide.calls import parse_call
+from runbook.guide.check import arguments, check, check_file
+from runbook.guide.model import parse
 from runbook.units import Duration, Size
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook.errors import UseError
-from runbook.site import CouchDB, Platform, SecretRef, Site, Tofu
-from runbook.substitute import substitute
+from runbook.guide.substitute import substitute
+from runbook.site.model import CouchDB, Platform, SecretRef, Site, Tofu
 
 SITE = Site(
     name="here",

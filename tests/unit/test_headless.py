@@ -31,7 +31,7 @@ from runbook.events import (
     StepEnded,
     Waiting,
 )
-from runbook.guide import parse
+from runbook.guide.model import parse
 from runbook.headless import PlainFront
 from runbook.lines import Lines
 from tests.unit.engines import GUIDE

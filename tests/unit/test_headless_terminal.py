@@ -13,8 +13,8 @@ from typing import Any
 import pexpect
 import pytest
 
-from runbook import journal
 from runbook.events import Answered, Asked, RunEnded, ShellClosed, ShellOpened
+from runbook.record import journal
 from runbook.report.verify import verify
 
 SITE = """\

@@ -12,7 +12,7 @@ from runbook.errors import CouldNotLook
 from runbook.hosts.local import LocalHost
 from runbook.hosts.registry import SiteHosts
 from runbook.hosts.ssh import SshHost
-from runbook.site import CouchDB, ListedMachine, Machines, Platform, SecretRef, Site
+from runbook.site.model import CouchDB, ListedMachine, Machines, Platform, SecretRef, Site
 
 OUTPUTS = {"production_ips": ["203.0.113.11", "203.0.113.12", "203.0.113.13"], "backup_ip": "203.0.113.100"}
 

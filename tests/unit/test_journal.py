@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook import chain, journal
 from runbook.errors import JournalDamaged, JournalLocked, StateError
 from runbook.events import CheckDone, JournalRepaired, Noted, RunEnded, RunResumed, RunStarted, Unknown
-from runbook.journal import Journal, OutputFile
+from runbook.record import chain, journal
+from runbook.record.journal import Journal, OutputFile
 from runbook.redact import Redactor
 
 
@@ -202,7 +202,7 @@ async def test_only_one_writer(tmp_path: Path) -> None:
     opened = Journal.open(folder, Clock(), Redactor())
     script = (
         "import sys; from pathlib import Path\n"
-        "from runbook.journal import Journal; from runbook.redact import Redactor\n"
+        "from runbook.record.journal import Journal; from runbook.redact import Redactor\n"
         "from runbook.clock import SystemClock; from runbook.errors import JournalLocked\n"
         "try: Journal.open(Path(sys.argv[1]), SystemClock(), Redactor())\n"
         "except JournalLocked as error: print(error)\n"
@@ -313,7 +313,7 @@ def test_a_full_disk_does_not_stop_the_act(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("runbook.output.os.write", full)
+        patched.setattr("runbook.record.output.os.write", full)
         file.write(b"second\n")
     file.write(b"third\n")
     assert file.close()[1] == 6
@@ -397,7 +397,7 @@ async def test_the_list_reads_little_of_a_long_journal(
         return parse(raw)
 
     parse = chain.parse
-    monkeypatch.setattr("runbook.chain.parse", counting)
+    monkeypatch.setattr("runbook.record.chain.parse", counting)
     assert journal.runs(tmp_path)[0].status == "passed"
     assert sum(proved) < 40_000 < (folder / "journal.jsonl").stat().st_size
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from runbook.calls import parse_call
 from runbook.check import Check, Finding
 from runbook.context import Look
 from runbook.errors import HostKeyChanged, HostKeyUnknown, RunbookError, Unreachable, WaitsForPerson
-from runbook.judge import judge
+from runbook.guide.calls import parse_call
+from runbook.running.judge import judge
 from tests.unit.doubles import FakeHosts, ScriptedHost, make_look
 
 

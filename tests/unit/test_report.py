@@ -38,7 +38,7 @@ from runbook.events import (
     Saved,
     StepEnded,
 )
-from runbook.journal import Journal, OutputFile, check, read
+from runbook.record.journal import Journal, OutputFile, check, read
 from runbook.redact import Redactor
 from runbook.report import FILES, saving
 from runbook.report.build import build

@@ -108,7 +108,7 @@ async def test_steps_on_this_pc_are_looked_at_one_after_the_other(tmp_path: Path
 
 
 async def test_not_more_than_a_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runbook.resuming.LOOKS", 2)
+    monkeypatch.setattr("runbook.running.resuming.LOOKS", 2)
     looks = Looks()
     run = await stopped(tmp_path, looks, **dict.fromkeys("abcdef", "host:vm1"))
     looks.wait = dict.fromkeys("abcdef", nothing)
@@ -178,7 +178,7 @@ async def test_machines_that_are_not_known_are_no_reason_to_give_up(tmp_path: Pa
 
 
 async def test_a_look_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runbook.acting.PROBE_LIMIT", 0.05)
+    monkeypatch.setattr("runbook.running.acting.PROBE_LIMIT", 0.05)
     looks = Looks()
     run = await stopped(tmp_path, looks, a="host:vm1")
 

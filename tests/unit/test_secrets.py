@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook import dotenv
 from runbook.errors import SecretError
+from runbook.platform import dotenv
 from runbook.secrets import Secret, SecretStore
-from runbook.site import SecretRef
+from runbook.site.model import SecretRef
 
 
 class Person:

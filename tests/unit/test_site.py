@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runbook import site, tomltext
+from runbook import tomltext
 from runbook.errors import SiteError, UseError
+from runbook.site import model as site
 
 SMALL = """\
 name = "Our Open edX"

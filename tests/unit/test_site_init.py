@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runbook import site
 from runbook.errors import UseError
-from runbook.siteinit import init
+from runbook.site import model as site
+from runbook.site.init import init
 
 OUTPUTS = {
     "production_ips": {"sensitive": False, "value": ["203.0.113.11", "203.0.113.12"]},

@@ -40,7 +40,7 @@ from runbook.events import (
     StepEnded,
     Unknown,
 )
-from runbook.state import RunState, replay
+from runbook.record.state import RunState, replay
 
 STARTED = RunStarted(
     run="r",

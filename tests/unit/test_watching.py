@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from runbook import steady, watching
 from runbook.hosts.base import Completed
+from runbook.platform import steady, watching
 from tests.unit.doubles import ScriptedHost
 from tests.unit.test_compose_up import INSPECT, inspect, inspected
 

@@ -9,7 +9,7 @@ from tui.paper import Paper
 from tui.screens.dialogs import Read, inner_width
 
 if TYPE_CHECKING:
-    from runbook.site import Contact
+    from runbook.site.model import Contact
 
 
 def contact_screen(contacts: Sequence[Contact], width: int) -> Read:

@@ -21,8 +21,8 @@ from tui.widgets.keybar import KeyBar
 from tui.words import MODE, RUN
 
 if TYPE_CHECKING:
-    from runbook.runs import RunSummary
-    from runbook.site import Contact
+    from runbook.record.runs import RunSummary
+    from runbook.site.model import Contact
     from runbook.workbench import GuideInfo
     from tui.bridge import Bench
 

@@ -32,7 +32,7 @@ from tui.widgets.steps import StepsTree
 from tui.words import Mark, clock
 
 if TYPE_CHECKING:
-    from runbook.site import Contact
+    from runbook.site.model import Contact
 
 #: seconds between two looks at what changed
 TICK = 0.1

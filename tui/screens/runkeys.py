@@ -10,7 +10,7 @@ from textual.screen import Screen
 
 from runbook import terminal
 from runbook.errors import RunbookError
-from runbook.state import HostState
+from runbook.record.state import HostState
 from runbook.text import printable
 from tui.paper import Paper
 from tui.screens.dialogs import Pick, Read, Write, inner_width, problem

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runbook.events import LookingAgain
-from runbook.runtime import seconds_between
-from runbook.state import RunState
+from runbook.record.runtime import seconds_between
+from runbook.record.state import RunState
 from runbook.text import printable
 from runbook.units import duration
 from tui.bridge import Sign

@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Log, Static
 
-from runbook.state import AttemptState
+from runbook.record.state import AttemptState
 from tui.bridge import KEPT_LINES, HostOutput
 from tui.paper import tone
 from tui.words import HOST, plural, where

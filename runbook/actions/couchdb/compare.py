@@ -9,8 +9,10 @@ import msgspec
 
 from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
-from runbook.couch import aftercheck, connect, differences
-from runbook.couch.compare import Comparison, proven
+from runbook.couch import connect
+from runbook.couch.comparing import differences
+from runbook.couch.comparing.compare import Comparison, proven
+from runbook.couch.restoring import aftercheck
 from runbook.errors import ActionFailed
 
 

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from runbook.action import NoParams, Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
-from runbook.couch import connect, shapes, targets
+from runbook.couch import connect
 from runbook.couch.cluster import until
-from runbook.couch.recovery import backup_path, database_names, first, placing
+from runbook.couch.restoring import shapes, targets
+from runbook.couch.restoring.recovery import backup_path, database_names, first, placing
 from runbook.errors import ActionFailed
 
 POOR = (

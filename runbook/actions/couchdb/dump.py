@@ -13,11 +13,12 @@ from runbook import units
 from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.backup import layout
 from runbook.context import Context, Look
-from runbook.couch import beside, dumpfolder, dumpplan
-from runbook.couch.dump import dump
-from runbook.couch.dumpnodes import reached
-from runbook.couch.dumpplan import DumpPlan
+from runbook.couch.dumping import dumpfolder, dumpplan
+from runbook.couch.dumping.dump import dump
+from runbook.couch.dumping.dumpnodes import reached
+from runbook.couch.dumping.dumpplan import DumpPlan
 from runbook.couch.progress import Progress
+from runbook.couch.reading import beside
 from runbook.errors import ActionFailed
 
 #: seconds between two lines about how far it is

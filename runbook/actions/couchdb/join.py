@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 
 from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.context import Context, Look
-from runbook.couch import attested, cluster, insync, join, joinscene, joinwords, precheck, replacement
+from runbook.couch import attested, cluster
 from runbook.couch.attested import Claim
-from runbook.couch.insync import Level
-from runbook.couch.joinscene import At
-from runbook.couch.lostnode import Evidence
-from runbook.couch.precheck import Refusal
-from runbook.couch.replacement import Scene
+from runbook.couch.joining import insync, join, joinscene, joinwords, precheck, replacement
+from runbook.couch.joining.insync import Level
+from runbook.couch.joining.joinscene import At
+from runbook.couch.joining.lostnode import Evidence
+from runbook.couch.joining.precheck import Refusal
+from runbook.couch.joining.replacement import Scene
 from runbook.errors import ActionFailed
 from runbook.units import Duration, parse_duration
 

@@ -14,16 +14,17 @@ from runbook import units
 from runbook.action import Outcome, Params, Plan, Probe, Repeat, Scope
 from runbook.actions.couchdb.create import COPIES, POOR
 from runbook.context import Context, Look
-from runbook.couch import cluster, connect, copies, detached, estimate, recovery, shapes, targets, ways
-from runbook.couch.checkpoint import Checkpoint
+from runbook.couch import cluster, connect, copies
 from runbook.couch.client import Client
-from runbook.couch.compare import Comparison
-from runbook.couch.recovery import answered, contents, failure, first, proven, restore_one
-from runbook.couch.restore import Result
-from runbook.couch.selection import Selection
-from runbook.couch.shapes import Shape
-from runbook.couch.survey import Survey
-from runbook.couch.targets import Target
+from runbook.couch.comparing.compare import Comparison
+from runbook.couch.reading.selection import Selection
+from runbook.couch.reading.survey import Survey
+from runbook.couch.restoring import detached, estimate, recovery, shapes, targets, ways
+from runbook.couch.restoring.checkpoint import Checkpoint
+from runbook.couch.restoring.recovery import answered, contents, failure, first, proven, restore_one
+from runbook.couch.restoring.restore import Result
+from runbook.couch.restoring.shapes import Shape
+from runbook.couch.restoring.targets import Target
 from runbook.errors import ActionFailed
 from runbook.events import Option
 

@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from runbook.couch import sides, sources
 from runbook.couch.cli import servers
 from runbook.couch.client import RequestRefused
-from runbook.couch.compare import NAMED, Comparison, Told, compare, proven
-from runbook.couch.differences import Report, table
-from runbook.couch.sources import Source
+from runbook.couch.comparing import sides, sources
+from runbook.couch.comparing.compare import NAMED, Comparison, Told, compare, proven
+from runbook.couch.comparing.differences import Report, table
+from runbook.couch.comparing.sources import Source
 from runbook.errors import (
     EXIT_FAILED,
     EXIT_OK,

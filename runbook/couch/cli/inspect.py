@@ -12,10 +12,10 @@ import msgspec
 from tabulate import tabulate
 
 from runbook import units
-from runbook.couch import assessment
-from runbook.couch.assessment import Assessed
 from runbook.couch.cli import servers
-from runbook.couch.inspection import Inspection
+from runbook.couch.reading import assessment
+from runbook.couch.reading.assessment import Assessed
+from runbook.couch.reading.inspection import Inspection
 from runbook.errors import EXIT_FAILED, EXIT_OK, RunbookError
 from runbook.text import printable
 

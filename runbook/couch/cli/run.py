@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runbook import guide, tomltext
+from runbook import tomltext
 from runbook.couch.cli import servers
-from runbook.guide import Guide
+from runbook.guide import model as guide
+from runbook.guide.model import Guide
 
 _TEXT = """+++
 title = {title}
@@ -100,7 +101,7 @@ def _verb(verbs: Any, name: str, help: str) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from runbook.driving import drive, narrate
+    from runbook.running.driving import drive, narrate
 
     bench = servers.bench(args)
     plan = one_step(args.verb, _parameters(args))

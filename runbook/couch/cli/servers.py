@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from runbook.couch import connect
 from runbook.couch.client import Client
 from runbook.errors import HostError, UseError
-from runbook.site import CouchDB, Machines, Platform, SecretRef, Site
+from runbook.site.model import CouchDB, Machines, Platform, SecretRef, Site
 from runbook.workbench import Workbench
 
 #: where the password is looked for when nothing else is said

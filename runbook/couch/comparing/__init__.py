@@ -1,0 +1,1 @@
+"""Do two sides hold the same documents?"""

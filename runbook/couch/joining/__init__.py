@@ -1,0 +1,1 @@
+"""A lost node's blank successor, let into the cluster."""

@@ -1,0 +1,1 @@
+"""Putting a backup's documents back, from here or beside the data."""

@@ -1,0 +1,1 @@
+"""Guides: Markdown that people read, made into steps, and held against this program."""

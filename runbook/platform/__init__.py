@@ -1,0 +1,1 @@
+"""The platform on its machines: containers, compose, configuration files, archives."""

@@ -1,0 +1,1 @@
+"""A run on disk: its journal, what was printed, and what the journal comes to."""

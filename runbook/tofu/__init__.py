@@ -1,0 +1,1 @@
+"""OpenTofu, called and read."""
