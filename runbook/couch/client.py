@@ -1,12 +1,9 @@
-"""One CouchDB node over HTTP: the only place where the couchdb package is used.
+"""One CouchDB node over HTTP.
 
 A ``Client`` may be used from many threads at once: each request has a session of its own for as
 long as it lasts. HTTP errors are answers (``Reply.status``), not exceptions; exceptions are for
 what gives no answer: nobody there, no login, time passed, connection lost. Nothing is repeated
 silently, except reads whose kept-open connection had gone stale.
-
-couchdb-python's session repeats dropped POSTs, follows redirects with the login in its headers
-and caches by ETag; all three are switched off here.
 """
 
 from __future__ import annotations
@@ -14,17 +11,15 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
-import os
-import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from couchdb import http as couch
 
+from runbook.couch.session import Body, Reply, Unauthorized, address, ask, opened, reason, words
 from runbook.errors import (
     HostError,
     LoginRefused,
@@ -41,28 +36,6 @@ TIMEOUT = 60.0
 #: for requests that carry documents: tens of MB may go through a slow line
 BULK_TIMEOUT = 300.0
 _STREAM_BUFFER = 1 << 20
-#: one of these tells where an answer ends
-_ENDED = frozenset({"content-length", "transfer-encoding"})
-
-
-class Reply(NamedTuple):
-    """``body``: decoded JSON; bytes when raw was asked for; for statuses from 400 on
-    ``{"error": …, "reason": …}``."""
-
-    status: int
-    headers: dict[str, str]
-    body: Any
-
-    @property
-    def ok(self) -> bool:
-        return self.status < 400
-
-    @property
-    def error(self) -> str:
-        """``error: reason`` of a refused request, for a person."""
-        if self.ok or not isinstance(self.body, dict):
-            return ""
-        return f"{self.status} {self.body.get('error')}: {self.body.get('reason')}"
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -85,75 +58,6 @@ class RequestRefused(RunbookError):
 
 class Silent(Unreachable):
     """Nobody answers at CouchDB's port."""
-
-
-class _NoCache:
-    def get(self, url: str) -> None:
-        return None
-
-    def put(self, url: str, response: object) -> None:
-        pass
-
-    def remove(self, url: str) -> None:
-        pass
-
-
-class _Pool(couch.ConnectionPool):  # type: ignore[misc]
-    """Remembers the connection in use, so that it can be ended from outside."""
-
-    taken: Any = None
-    ended = False
-
-    def get(self, url: str) -> Any:
-        self.taken = super().get(url)
-        if self.ended:
-            raise ConnectionAbortedError("closed here")
-        return self.taken
-
-    def shut(self) -> None:
-        """Close what this session has open (by the thread that uses it)."""
-        for conn in [self.taken, *(c for conns in self.conns.values() for c in conns)]:
-            with suppress(AttributeError, OSError):
-                conn.close()
-        self.conns.clear()
-
-    def end(self) -> None:
-        """Wake the thread that waits for an answer; it closes the connection itself."""
-        self.ended = True
-        with suppress(AttributeError, OSError):
-            self.taken.sock.shutdown(socket.SHUT_RDWR)
-
-
-class _Body(io.RawIOBase):
-    """An answer's body as a raw stream; what goes wrong while reading is told in our words."""
-
-    def __init__(self, source: Any, lost: Callable[[Exception], Exception]) -> None:
-        self._source, self._lost = source, lost
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            return int(self._source.readinto(buffer))
-        except Exception as error:
-            raise self._lost(error) from None
-
-
-def _session(timeout: float) -> Any:
-    session = couch.Session(timeout=timeout, max_redirects=-1, retryable_errors=())
-    session.cache = _NoCache()
-    session.connection_pool = _Pool(timeout)
-    return session
-
-
-_STATUS = {
-    couch.Unauthorized: 401,
-    couch.Forbidden: 403,
-    couch.ResourceNotFound: 404,
-    couch.ResourceConflict: 409,
-    couch.PreconditionFailed: 412,
-}
 
 
 class Client:
@@ -247,7 +151,7 @@ class Client:
         Raises Silent (nothing sent), LoginRefused, TimedOut, OutcomeUnknown (a write whose answer
         was lost), Unreachable (a read whose answer was lost).
         """
-        url = couch.urljoin(self.base, *_segments(path), **query)
+        url = address(self.base, path, query)
         data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
         doing = f"{method} /{'/'.join(path)}"
         if method == "GET":
@@ -285,33 +189,17 @@ class Client:
         self, session: Any, method: str, url: str, data: bytes | None, doing: str, timeout: float
     ) -> Reply | tuple[int, dict[str, str], Any]:
         """The head of the answer and its body, not yet read; a Reply for one that is refused."""
-        # the login goes into a header only
-        headers = {"Content-Type": "application/json"} if data is not None else {}
+        login = (self.user, self._password.reveal())
         try:
-            status, answered, content = session.request(
-                method, url, body=data, headers=headers, credentials=(self.user, self._password.reveal())
-            )
-            found = dict(answered.items())
-            if status not in (204, 304) and not _ENDED & {name.lower() for name in found}:
-                # http.client takes a head that broke off for one that ended, without a body
-                getattr(content, "resp", content).close()
-                raise ConnectionAbortedError("within the head of its answer")
-            return status, found, content
-        except couch.Unauthorized as error:
+            return ask(session, method, url, data, login)
+        except Unauthorized as error:
             raise LoginRefused(
                 self.node,
-                f"CouchDB on {self.node} refused the login as {self.user!r} ({_reason(error)}). "
+                f"CouchDB on {self.node} refused the login as {self.user!r} ({reason(error)}). "
                 "Nothing was changed.",
                 next="Check couchdb.user and couchdb.password in the settings, and that every node "
                 "has the same admin hash.",
             ) from None
-        except couch.HTTPError as error:
-            return _refused(error)
-        except (AttributeError, TypeError) as error:  # the library's, for a refusal whose head broke off
-            if (content := getattr(getattr(error, "obj", None), "resp", None)) is not None:
-                content.close()
-            broken = ConnectionAbortedError("within the head of its answer")
-            raise self._lost(method, doing, session, broken, timeout) from None
         except Exception as error:
             raise self._lost(method, doing, session, error, timeout) from None
 
@@ -325,7 +213,7 @@ class Client:
         Raises RequestRefused before the first byte; Unreachable, TimedOut or Silent while reading,
         so an end without an error is where the server ended it (which may still be too early).
         """
-        url = couch.urljoin(self.base, *_segments(path), **query)
+        url = address(self.base, path, query)
         data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
         doing = f"read /{'/'.join(path)}"
         with self._using(timeout, fresh=True) as session:
@@ -334,7 +222,7 @@ class Client:
                 raise RequestRefused(self.node, doing, answer)
             content = answer[2]
             source = getattr(content, "resp", content) or io.BytesIO()
-            raw = _Body(source, lambda error: self._lost("GET", doing, session, error, timeout))
+            raw = Body(source, lambda error: self._lost("GET", doing, session, error, timeout))
             try:
                 yield io.BufferedReader(raw, _STREAM_BUFFER)
             finally:
@@ -350,7 +238,7 @@ class Client:
         if session.connection_pool.taken is None:
             return Silent(
                 self.node,
-                f"CouchDB on {self.node} does not answer ({_words(error)}). Nothing was changed.",
+                f"CouchDB on {self.node} does not answer ({words(error)}). Nothing was changed.",
                 next="Look at its container's log there: docker logs couchdb.",
             )
         if isinstance(error, TimeoutError):
@@ -361,13 +249,13 @@ class Client:
             )
         if not isinstance(error, OSError | http.client.HTTPException):
             return RunbookError(
-                f"CouchDB on {self.node} answered {doing} in a way that is not CouchDB's ({_words(error)}).",
+                f"CouchDB on {self.node} answered {doing} in a way that is not CouchDB's ({words(error)}).",
                 next="Look whether something else listens at its port.",
             )
         if method == "GET":
             return Unreachable(
                 self.node,
-                f"CouchDB on {self.node} closed the connection ({_words(error)}).",
+                f"CouchDB on {self.node} closed the connection ({words(error)}).",
                 next="Look whether it runs there, and at its container's log: docker logs couchdb.",
             )
         return OutcomeUnknown(
@@ -383,7 +271,7 @@ class Client:
             if self.closed:
                 raise Silent(self.node, f"The connection to CouchDB on {self.node} was closed here.")
             idle = self._idle.setdefault(timeout, [])
-            session = idle.pop() if idle else _session(timeout)
+            session = idle.pop() if idle else opened(timeout)
             self._busy.append(session)
         pool = session.connection_pool
         if fresh:
@@ -419,28 +307,3 @@ def _joined(documents: Sequence[bytes | msgspec.Raw]) -> bytes:
     pieces[0] = b'{"new_edits":false,"docs":[' + pieces[0]
     pieces[-1] += b"]}"
     return b",".join(pieces)
-
-
-def _segments(path: Sequence[str]) -> list[str]:
-    """``_design/x`` as one segment would be answered with a redirect: keep its slash."""
-    return [part for name in path for part in (name.split("/", 1) if name.startswith("_design/") else [name])]
-
-
-def _refused(error: Exception) -> Reply:
-    """couchdb-python's exceptions, back into the answer they were made of."""
-    detail: Any = error.args[0] if error.args else ""
-    status, detail = (_STATUS[type(error)], detail) if type(error) in _STATUS else detail
-    if isinstance(detail, tuple):
-        return Reply(status, {}, {"error": detail[0], "reason": detail[1]})
-    return Reply(status, {}, {"error": None, "reason": str(detail or "")[:500]})
-
-
-def _reason(error: Exception) -> str:
-    detail = error.args[0] if error.args else ""
-    return str(detail[1] if isinstance(detail, tuple) else detail)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and len(error.args) == 1 and isinstance(error.args[0], int):
-        return os.strerror(error.args[0])  # the library makes errors of a bare number
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from runbook.couch import cluster
-from runbook.couch.client import Client, Reply
+from runbook.couch.client import Client
+from runbook.couch.session import Reply
 from runbook.errors import ActionFailed, RunbookError
 
 #: a setting of our own on the fresh node, there only while it is looked who it is
