@@ -106,6 +106,7 @@ class Reader:
                 yield found
             else:
                 yield from as_rows(found)
+            del found  # here and below: a large document is let go before the next one is read
 
     def batches(self, docs_from: int | None = None) -> Iterator[Batch | Problem]:
         """The same, many rows at once; with the documents themselves where their text is at least
@@ -119,6 +120,7 @@ class Reader:
                 elif text.damage and found.kind == "cut_off":
                     continue  # which is told below
                 yield found
+                del found
         if damage := text.damage:
             self.whole = False
             how = "cut off" if damage.ended else "damaged"
@@ -214,6 +216,7 @@ class Reader:
             if comma:
                 if batch := _many(text, at, comma, docs_from):
                     yield batch
+                    del batch
                     text.drop(comma)
                     due = "row"
                     continue
@@ -228,6 +231,7 @@ class Reader:
                 yield self._cut_off(text.offset + at, f" The server had said: {said}")
                 return False
             yield found
+            del one, found
             if end:
                 text.drop(end - 1)
                 due = "comma or end"
