@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     args, rest = _parser().parse_known_args(argv)
-    if rest and args.command not in (_couchdb, _lab):
+    if rest and args.command not in (_backup, _couchdb, _lab):
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     command: Command = args.command
@@ -153,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 
     # these have parsers of their own, made when they are used
     for name, about, command in (
+        ("backup", "backups: list, verify, fetch, retention", _backup),
         ("couchdb", "the CouchDB tools by themselves", _couchdb),
         ("lab", "the practice lab by hand", _lab),
     ):
@@ -332,6 +333,12 @@ def _lab(args: argparse.Namespace) -> int:
     from runbook.lab.cli import main as lab_main
 
     return lab_main(args.rest, _state(args))
+
+
+def _backup(args: argparse.Namespace) -> int:
+    from runbook.backup.cli import main as backup_main
+
+    return backup_main(args.rest, _workbench(args))
 
 
 def _couchdb(args: argparse.Namespace) -> int:

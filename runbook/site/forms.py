@@ -140,6 +140,8 @@ RULES: dict[str, Rule] = {
     "backup.id": _optional(_matching(r"[A-Za-z0-9][\w.-]*", "a backup's folder name such as 20261101")),
     "backup.databases[]": _matching(r"[a-z_][a-z0-9_$()+/-]*", "a CouchDB database's name"),
     "backup.schedule": _text,
+    "backup.keep": _within(1, 9999, "a number of backups"),
+    "backup.copies[]": _text,
     "dns.servers[]": address_port,
     "dns.names[]": domain,
 }

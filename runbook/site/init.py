@@ -209,6 +209,8 @@ rpo = {quote(site.Objectives().rpo)}  # how old the newest backup may be
 # id = ""  # empty: the newest complete backup
 # databases = []  # expected ones; empty: those the dumps hold
 # schedule = "backup"  # the crontab line that makes backups contains this
+# keep = 10  # copies kept on this PC
+# copies = []  # further folders with copies, e.g. a drive that is attached now and then
 
 # [dns]
 # servers = []  # authoritative servers; empty: asked of the DNS

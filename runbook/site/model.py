@@ -126,6 +126,9 @@ class Backup(_Table, frozen=True, kw_only=True):
     databases: tuple[str, ...] = ()  #: expected; empty: those the dumps hold
     #: the line in the backup VM's crontab that makes backups contains this
     schedule: str = "backup"
+    keep: int = 10  #: copies kept on this PC
+    #: further folders with copies, a mounted drive for example; one that is not there now is no error
+    copies: tuple[str, ...] = ()
 
 
 class Dns(_Table, frozen=True, kw_only=True):
@@ -245,7 +248,9 @@ def _absolute(site: Site, path: Path, state: Path) -> Site:
             cookie=secret(couchdb.cookie),
             secret=secret(couchdb.secret),
         ),
-        backup=replace(site.backup, local=at(site.backup.local)),
+        backup=replace(
+            site.backup, local=at(site.backup.local), copies=tuple(at(one) for one in site.backup.copies)
+        ),
         requests=Requests(
             admin_login=request(requests.admin_login),
             course=request(requests.course),

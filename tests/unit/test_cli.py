@@ -24,7 +24,7 @@ def commands(
 
 
 #: the parsers that the words' own modules make
-OWN = ("couchdb", "lab")
+OWN = ("backup", "couchdb", "lab")
 COMMANDS = [name for name, _ in commands(cli._parser()) if name not in OWN]
 
 

@@ -14,7 +14,8 @@ from runbook import __version__
 from runbook.couch.comparing.alldocs import held
 from runbook.couch.reading import inspection
 from runbook.couch.reading.selection import choose
-from runbook.couch.restoring import ship, worker
+from runbook.couch.restoring import worker
+from runbook.hosts import ship
 from tests.unit.couch import ADDRESSES, PASSWORD, backup, doc, dump, formed
 
 BARE = os.path.realpath(sys.executable)

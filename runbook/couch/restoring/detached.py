@@ -21,13 +21,15 @@ from runbook.couch import connect
 from runbook.couch.client import Refusal
 from runbook.couch.reading import inspection
 from runbook.couch.reading.selection import Selection
-from runbook.couch.restoring import ship, ways, worker
+from runbook.couch.restoring import ways, worker
 from runbook.couch.restoring.restore import Result
 from runbook.errors import ActionFailed, CouldNotLook
+from runbook.hosts import ship
 from runbook.hosts.base import Host
 from runbook.platform import diskspace
 from runbook.text import LineSplitter
 
+WORKER = worker.__name__
 #: seconds a worker may take
 LIMIT = 12 * 3600.0
 
@@ -65,12 +67,12 @@ async def restore(context: Context, machine: str, chosen: Sequence[Selection]) -
     """Restore ``chosen`` by a worker on that machine: database -> result. What it reports is for the
     caller to compare with the databases. Raises ActionFailed, HostError, OutcomeUnknown."""
     host = await context.hosts.open(machine)
-    program, folder = await ship.bring(host)
+    program, folder = await ship.bring(host, WORKER)
     paths = await ways.there(context, host, chosen) or await _upload(context, host, chosen)
     order = await _order(context, chosen, paths)
     heard = Heard(context)
     done = await context.voice.job(
-        [program, "-m", "runbook.couch.restoring.worker"],
+        [program, "-m", WORKER],
         name=f"restore-{_digest(order)}",
         host=host,
         env={"PYTHONPATH": folder},

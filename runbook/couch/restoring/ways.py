@@ -20,10 +20,11 @@ from runbook.context import Context, Look
 from runbook.couch import connect
 from runbook.couch.reading import beside
 from runbook.couch.reading.selection import Selection
-from runbook.couch.restoring import estimate, ship
+from runbook.couch.restoring import estimate
 from runbook.couch.restoring.estimate import Rate
 from runbook.errors import ActionFailed, RunbookError
 from runbook.events import Option
+from runbook.hosts import ship
 from runbook.hosts.base import Host, Machine
 
 HERE = "here"

@@ -1,4 +1,4 @@
-"""Bringing the worker to a machine: this program's own files and the two packages it needs.
+"""Bringing a worker to a machine: this program's own files and the two packages a worker needs.
 
 The machine must have the same kind of Python, since one of the packages is compiled. Nothing is
 installed there: a folder in the user's cache, named by the hash of its content, that can be removed
@@ -22,7 +22,7 @@ from runbook.errors import ActionFailed, HostError
 from runbook.hosts.base import Host
 
 FOLDER = ".cache/openedx-dr-runbook"
-#: what the worker needs, and what of runbook it does not
+#: what workers need, and what of runbook they do not
 PACKAGES = ("runbook", "couchdb", "msgspec")
 LEFT_OUT = frozenset({"__pycache__", "lab", "guides", "report", "tests", "tools"})
 _WHICH = "import sys, sysconfig; print(sysconfig.get_config_var('SOABI'), sysconfig.get_platform())"
@@ -49,28 +49,28 @@ async def python(host: Host) -> str:
         seen.append(f"{name}: {found or 'none'}")
     raise ActionFailed(
         f"{host.name} has no Python like this PC's ({ours}); it has {', '.join(seen)}. Nothing was changed.",
-        next="Restore from this PC, or start this program on that machine.",
+        next="Do it from this PC, or start this program on that machine.",
     )
 
 
-async def bring(host: Host) -> tuple[str, str]:
-    """(Python, folder for PYTHONPATH) with which ``-m runbook.couch.restoring.worker`` runs there. Safe to
-    repeat. Raises ActionFailed, HostError."""
+async def bring(host: Host, worker: str) -> tuple[str, str]:
+    """(Python, folder for PYTHONPATH) with which ``-m WORKER`` runs there; asked for its ``--version``, the
+    worker prints this program's. Safe to repeat. Raises ActionFailed, HostError."""
     program = await python(host)
     data = bundle()
     folder = f"{FOLDER}/worker-{hashlib.sha256(data).hexdigest()[:16]}"
-    if not await _runs(host, program, folder):
+    if not await _runs(host, program, folder, worker):
         archive = f"{folder}.tar.gz"
         await host.write_bytes(archive, data)
         done = await host.run(["sh", "-c", _UNPACK, "unpack", folder, archive], timeout=120)
-        if not done.ok or not await _runs(host, program, folder):
+        if not done.ok or not await _runs(host, program, folder, worker):
             why = done.stderr.decode("utf-8", "replace").strip() or "the worker does not start there"
-            raise ActionFailed(f"{host.name}: the restore's worker could not be brought to {folder}: {why}.")
+            raise ActionFailed(f"{host.name}: the worker {worker} could not be brought to {folder}: {why}.")
     return program, folder
 
 
-async def _runs(host: Host, program: str, folder: str) -> bool:
-    argv = [program, "-m", "runbook.couch.restoring.worker", "--version"]
+async def _runs(host: Host, program: str, folder: str, worker: str) -> bool:
+    argv = [program, "-m", worker, "--version"]
     done = await host.run(argv, env={"PYTHONPATH": folder}, timeout=60)
     return done.ok and done.stdout.decode("utf-8", "replace").strip() == __version__
 
