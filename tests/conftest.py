@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -24,6 +25,10 @@ PARTS = {
     "sudo": ["sudo"],
 }
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+# a shell's background jobs ignore SIGINT, and so would all that is started here
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def missing(part: str) -> str:
