@@ -42,8 +42,8 @@ from runbook.guide.model import Guide
 from runbook.lines import Lines
 from runbook.secrets import Secret
 from runbook.text import printable
-from runbook.units import duration, size
-from runbook.wording import place, unnamed
+from runbook.units import duration
+from runbook.wording import amount, place, unnamed
 
 GLYPH = {"pass": "✓", "warn": "!", "fail": "✗", "unknown": "?"}
 #: a wait or a progress is repeated at most this often (seconds) for each host and subject
@@ -130,7 +130,7 @@ class PlainFront:
                         self._lines.raw(f"    {live.host} | {line}\n")
             case Progress():
                 if self._due("progress", live.host, live.what):
-                    self._lines.say(f"… {live.host}: {live.what} {_amount(live)}", 2)
+                    self._lines.say(f"… {live.host}: {live.what} {amount(live)}", 2)
             case Waiting():
                 if self._due("waiting", live.host, live.what.split(":")[0]):
                     limit = f"(at most {live.limit:.0f} s)"
@@ -217,15 +217,3 @@ async def _in_thread(ask: Callable[[], Answer]) -> Answer:
 
     threading.Thread(target=run, daemon=True, name="question").start()
     return await answered
-
-
-def _amount(live: Progress) -> str:
-    def show(number: float) -> str:
-        return size(number) if live.unit == "bytes" else f"{number:,.0f}"
-
-    total = f" of {show(live.total)}" if live.total else ""
-    unit = "" if live.unit == "bytes" else f" {live.unit}"
-    rate = f", {show(live.per_second)}/s" if live.per_second else ""
-    if live.per_second and live.total > live.done:
-        rate += f", {duration((live.total - live.done) / live.per_second)} left"
-    return f"{show(live.done)}{total}{unit}{rate}"

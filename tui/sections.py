@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runbook.events import Asked, LookingAgain, Progress, Waiting
+from runbook.events import Asked, LookingAgain, Waiting
 from runbook.guide.model import Step
 from runbook.record.runtime import seconds_between
 from runbook.record.state import AttemptState, HostState, RunState, StepState
 from runbook.text import printable
 from runbook.units import duration, size
-from runbook.wording import unnamed
+from runbook.wording import amount, unnamed
 from tui import prose
 from tui.bridge import Sign
 from tui.paper import Paper, tone
@@ -201,17 +201,6 @@ def sign_text(sign: Sign, now: float) -> str:
     if isinstance(live, Waiting):
         return f"waiting for {live.what} ({duration(now - sign.since)} of at most {duration(live.limit)})"
     return f"{live.what} {amount(live)}"
-
-
-def amount(live: Progress) -> str:
-    def show(number: float) -> str:
-        return size(number) if live.unit == "bytes" else f"{number:,.0f}"
-
-    total = f" of {show(live.total)}" if live.total else ""
-    share = f" {min(live.done / live.total, 1):.0%}" if live.total > 0 else ""
-    unit = "" if live.unit == "bytes" else f" {live.unit}"
-    rate = f", {show(live.per_second)}/s" if live.per_second else ""
-    return f"{show(live.done)}{total}{unit}{share}{rate}"
 
 
 def _checks(view: View, paper: Paper, phase: str, *, bad_first: bool = False) -> None:

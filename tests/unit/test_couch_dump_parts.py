@@ -260,6 +260,15 @@ def test_a_dump_of_other_databases_is_left_alone(tmp_path, now):
     assert (tmp_path / "x.part/node-10.0.1.10/b.json").read_text() == "precious"
 
 
+def test_a_dump_of_another_version_is_left_alone(tmp_path):
+    one = DumpFolder(tmp_path / "x")
+    one.open(State(THEN.databases, layout=0))
+    one.close()
+    assert dumpfolder.unfinished(tmp_path, THEN) is None
+    with pytest.raises(ActionFailed, match="another version of this program"):
+        DumpFolder(tmp_path / "x").open(THEN)
+
+
 def test_no_folder_of_others_is_taken(tmp_path):
     (tmp_path / "x").mkdir()
     with pytest.raises(ActionFailed, match="already there"):

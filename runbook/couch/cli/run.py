@@ -52,7 +52,7 @@ VERBS = {
         "The documents of a backup are written into empty databases, with their revisions, and compared with "
         "the backup afterwards, copy by copy.",
         "writes the backup's documents into CouchDB",
-        ("couchdb.contents_match", "couchdb.copies_equal(within='5m')"),
+        ("couchdb.contents_match", "couchdb.copies_equal(within='5m')", "couchdb.no_conflicts"),
         ("backup_path", "restored"),
     ),
     "setup": _Verb(

@@ -29,6 +29,8 @@ from runbook.record.lock import Lock, held
 #: ``.runbook-…`` belongs to no backup, should it ever be left in one
 _WORK, _STATE, _LOCK = ".runbook-dump", "state.json", "lock"
 _CHUNK = 1 << 20
+#: of what lies in a folder that was begun; another one's cannot be gone on with
+_LAYOUT = 1
 
 
 class State(msgspec.Struct, frozen=True):
@@ -36,6 +38,7 @@ class State(msgspec.Struct, frozen=True):
     ``snapshot.identity``)."""
 
     databases: dict[str, str]
+    layout: int = _LAYOUT
 
     def lost(self, now: State) -> list[str]:
         """What was begun and is there no longer, or was made anew. There may be more than then."""
@@ -67,6 +70,11 @@ class DumpFolder:
         if begun is None and self.part.exists() and not work.is_dir():
             raise ActionFailed(
                 f"{self.part} is no dump that was begun here. Nothing was changed.",
+                next="Name another folder, or move that one away.",
+            )
+        if begun is not None and begun.layout != _LAYOUT:
+            raise ActionFailed(
+                f"{self.part} was begun by another version of this program. Nothing was changed.",
                 next="Name another folder, or move that one away.",
             )
         if begun is not None and (lost := begun.lost(state)):
@@ -130,7 +138,7 @@ def unfinished(root: Path, state: State) -> Path | None:
     will have: the newest one that nobody is at."""
     for part in sorted(root.expanduser().glob("*.part"), reverse=True):
         begun = _state(part)
-        if begun is not None and not begun.lost(state) and not held(part / _WORK / _LOCK):
+        if begun and begun.layout == _LAYOUT and not begun.lost(state) and not held(part / _WORK / _LOCK):
             return part.with_name(part.name.removesuffix(".part"))
     return None
 
