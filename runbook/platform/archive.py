@@ -11,17 +11,30 @@ import gzip
 import hashlib
 import tarfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal, NoReturn
 
 import msgspec
 
+from runbook import units
 from runbook.errors import ActionFailed
 
 _CHUNK = 1 << 20
 #: an archive of settings is small; one that unpacks to more than this is damaged or an attack
 MOST_BYTES = 4_000_000_000
 MOST_MEMBERS = 200_000
+#: names and other words about one member, which tarfile takes into memory at once
+_MOST_WORDS = 1_000_000
+_WORDS = frozenset(
+    (
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    )
+)
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -61,18 +74,22 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 class _Counting:
     """Reads on and remembers how much; tarfile only sees ``read``."""
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
-        self.file, self.name, self.count = file, name, 0
+    def __init__(self, file: IO[bytes], name: str, most: int) -> None:
+        self.file, self.name, self.most, self.count = file, name, most, 0
 
     def read(self, size: int = -1) -> bytes:
         data = self.file.read(size)
         self.count += len(data)
-        if self.count > MOST_BYTES:
-            raise ActionFailed(
-                f"{self.name} unpacks to more than {MOST_BYTES // 10**9} GB; nothing unpacked.",
-                next="It is not an archive of settings. Look at it, or take another backup.",
-            )
+        if self.count > self.most:
+            _bomb(self.name, self.most)
         return data
+
+
+class _Info(tarfile.TarInfo):
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _WORDS and self.size > _MOST_WORDS:
+            _refuse(self.name, "its name takes more than 1 MB")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
 def read_listing(path: Path) -> Listing:
@@ -80,45 +97,77 @@ def read_listing(path: Path) -> Listing:
 
     Raises ActionFailed: damaged (cut off, CRC), or a member that must not be unpacked.
     """
-    members: list[Member] = []
-    links: set[str] = set()
     try:
-        with gzip.open(path, "rb") as plain:
-            counting = _Counting(plain, path.name)  # type: ignore[arg-type]
-            with tarfile.open(fileobj=counting, mode="r|", errorlevel=2) as archive:  # type: ignore[call-overload]
-                for info in archive:
-                    members.append(_member(archive, info, links))
-                    if len(members) > MOST_MEMBERS:
-                        _refuse(path.name, f"more than {MOST_MEMBERS} members")
-            while counting.read(_CHUNK):  # the padding, and with it gzip's CRC and length
-                pass
+        with path.open("rb") as file:
+            members = list_members(file, path.name)
         sha256 = _sha256(path)
-    except (EOFError, tarfile.ReadError) as error:
-        _damaged(path.name, f"cut off: {error}")
-    except (gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
-        _damaged(path.name, f"CRC: {error}")
     except OSError as error:
         raise ActionFailed(f"{path} cannot be read: {error.strerror}; nothing unpacked.") from None
+    return Listing(sha256=sha256, members=members)
+
+
+def list_members(
+    stream: IO[bytes], name: str, take: Callable[[Member, IO[bytes]], str] | None = None, most: int = 0
+) -> tuple[Member, ...]:
+    """The members of a .tar.gz that comes as a stream, which is read to its very end. ``take`` reads a
+    file's content and gives its SHA-256; without it, that is all that is done. ``most``: bytes it may
+    unpack to. Raises ActionFailed as read_listing does, OSError when the stream does."""
+    members: list[Member] = []
+    try:
+        for member, file in _walk(stream, name, most or MOST_BYTES):
+            if file is not None:
+                sha256 = take(member, file) if take else _read(file)
+                member = Member(member.name, member.kind, member.size, sha256)
+            members.append(member)
+    except (EOFError, tarfile.ReadError) as error:
+        _damaged(name, f"cut off: {error}")
+    except (gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
+        _damaged(name, f"CRC: {error}")
     if not any(member.kind == "file" for member in members):
-        _damaged(path.name, "no file in it")
-    return Listing(sha256=sha256, members=tuple(members))
+        _damaged(name, "no file in it")
+    return tuple(members)
+
+
+def _walk(stream: IO[bytes], name: str, most: int) -> Iterator[tuple[Member, IO[bytes] | None]]:
+    links: set[str] = set()
+    count = size = 0
+    with gzip.GzipFile(fileobj=stream) as plain:
+        counting = _Counting(plain, name, most)  # type: ignore[arg-type]
+        with tarfile.open(fileobj=counting, mode="r|", errorlevel=2, tarinfo=_Info) as archive:  # type: ignore[call-overload]
+            for info in archive:
+                count, size = count + 1, size + info.size
+                if count > MOST_MEMBERS:
+                    _refuse(name, f"more than {MOST_MEMBERS} members")
+                if size > most:  # a member with holes unpacks to more than the archive holds
+                    _bomb(name, most)
+                member = _member(info, links)
+                yield member, archive.extractfile(info) if member.kind == "file" else None
+                archive.members.clear()  # which would grow with the archive
+        while counting.read(_CHUNK):  # the padding, and with it gzip's CRC and length
+            pass
 
 
 def read_gzip(path: Path) -> int:
     """Read a gzip file to its end; the bytes in it. Blocking. Raises ActionFailed when damaged."""
+    with path.open("rb") as file:
+        return count_gzip(file, path.name)
+
+
+def count_gzip(stream: IO[bytes], name: str) -> int:
+    """The same of a stream."""
     count = 0
     try:
-        with gzip.open(path, "rb") as plain:
+        with gzip.GzipFile(fileobj=stream) as plain:
             while chunk := plain.read(_CHUNK):
                 count += len(chunk)
     except EOFError as error:
-        _damaged(path.name, f"cut off: {error}")
+        _damaged(name, f"cut off: {error}")
     except (gzip.BadGzipFile, zlib.error) as error:
-        _damaged(path.name, f"CRC: {error}")
+        _damaged(name, f"CRC: {error}")
     return count
 
 
-def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, links: set[str]) -> Member:
+def _member(info: tarfile.TarInfo, links: set[str]) -> Member:
     name = info.name
     path = PurePosixPath(name)
     if name.startswith("/"):
@@ -143,11 +192,14 @@ def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, links: set[str]) ->
         return Member(plain, "link")
     if info.isdir():
         return Member(plain, "folder")
+    return Member(plain, "file", info.size)
+
+
+def _read(file: IO[bytes]) -> str:
     digest = hashlib.sha256()
-    file = archive.extractfile(info)
-    while file and (chunk := file.read(_CHUNK)):
+    while chunk := file.read(_CHUNK):
         digest.update(chunk)
-    return Member(plain, "file", info.size, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def _inside(start: PurePosixPath, target: PurePosixPath) -> bool:
@@ -161,6 +213,13 @@ def _inside(start: PurePosixPath, target: PurePosixPath) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bomb(name: str, most: int) -> NoReturn:
+    raise ActionFailed(
+        f"{name} unpacks to more than {units.size(most)}; nothing unpacked.",
+        next="It is not what its name says. Look at it, or take another backup.",
+    )
 
 
 def _refuse(member: str, why: str) -> NoReturn:

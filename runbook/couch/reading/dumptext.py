@@ -7,6 +7,7 @@ being read.
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -76,11 +77,16 @@ def opened(path: Path) -> tuple[AbstractContextManager[object], Read]:
     """A file and how to read its text. Whether it is compressed is seen from its first bytes; one whose
     name says so may have been unpacked under it. Raises OSError."""
     file = path.open("rb")
+    return file, reading(file, path.name)
+
+
+def reading(file: io.BufferedReader, name: str) -> Read:
+    """The same for a file that is open."""
     head = file.peek(2)[:2]
-    named = path.suffix == ".gz" and head and head[:1] not in b"{ \t\r\n\xef"
+    named = name.endswith(".gz") and head and head[:1] not in b"{ \t\r\n\xef"
     if head == _GZIP or named:
-        return file, _unzipping(gzip.GzipFile(fileobj=file))
-    return file, file.readinto
+        return _unzipping(gzip.GzipFile(fileobj=file))
+    return file.readinto1
 
 
 def _unzipping(file: gzip.GzipFile) -> Read:

@@ -9,9 +9,10 @@ judged by itself here; what may lie beside it is for ``judging``.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from bisect import bisect_left
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import islice
 from operator import lt
 from pathlib import Path
@@ -109,6 +110,24 @@ def inspect(path: Path, limit: int = 0) -> Inspection:
     return _seen[key]
 
 
+def inspect_file(
+    file: io.BufferedReader,
+    path: Path,
+    size: int,
+    limit: int = 0,
+    watch: Callable[[Batch], None] | None = None,
+) -> Inspection:
+    """``inspect`` of what somebody else has opened; ``watch`` sees every batch, with its documents."""
+    return _Inspecting(path, limit, Reader.of_file(file, path), watch).run(size)
+
+
+def remember(found: Inspection, limit: int, stamp: tuple[int, int], sha256: str = "") -> None:
+    """What was found elsewhere in a file of that size and time (ns): it need not be read again."""
+    _seen[(found.path, *stamp, limit)] = found
+    if sha256:
+        _digests[(found.path, *stamp)] = sha256
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a dump's text (the same for one that is compressed); read once a process. Raises
     OSError."""
@@ -128,9 +147,15 @@ def digest(path: Path) -> str:
 class _Inspecting:
     """One pass over a file, many rows at once: what is done for each row has to be little."""
 
-    def __init__(self, path: Path, limit: int) -> None:
-        self.path, self.limit = path, limit
-        self.reader = Reader(path)
+    def __init__(
+        self,
+        path: Path,
+        limit: int,
+        reader: Reader | None = None,
+        watch: Callable[[Batch], None] | None = None,
+    ) -> None:
+        self.path, self.limit, self.watch = path, limit, watch
+        self.reader = reader or Reader(path)
         self.found, self.remarks = _Problems(), _Problems()
         self.designs = self.documents = self.largest = 0
         self.last: str | None = None
@@ -139,11 +164,13 @@ class _Inspecting:
 
     def run(self, size: int) -> Inspection:
         replicator = self.reader.name == "_replicator"
-        for found in self.reader.batches(docs_from=0 if replicator else self.limit or None):
+        for found in self.reader.batches(docs_from=0 if replicator or self.watch else self.limit or None):
             if isinstance(found, Problem):
                 self.found.add(found)
                 continue
             self._look(found)
+            if self.watch:
+                self.watch(found)
             if found.docs and self.limit:
                 self._measure(found)
             if replicator:

@@ -93,6 +93,13 @@ class Reader:
         reader._begin(name, lambda: (nullcontext(), stream.readinto1))
         return reader
 
+    @classmethod
+    def of_file(cls, file: io.BufferedReader, path: Path) -> Reader:
+        """Of a file that somebody else has opened, and closes."""
+        reader = cls.__new__(cls)
+        reader._begin(database_name(path), lambda: (nullcontext(), dumptext.reading(file, path.name)))
+        return reader
+
     def _begin(self, name: str, open: Callable[[], tuple[AbstractContextManager[object], Read]]) -> None:
         self.name = name
         self._open = open
