@@ -157,20 +157,22 @@ async def _judged(look: Look, folder: Path, expected: str, databases: tuple[str,
             largest=site.couchdb.max_document_size,
             now=look.clock.now(),
             rpo=parse_duration(site.objectives.rpo),
+            domain=site.platform.domain if look.mode != "drill" else "",
+            base=site.machines.internal_base,
             stop=stop,
         )
     except OSError as error:
         raise CouldNotLook(f"{folder} cannot be read: {error}") from None
     finally:
-        stop.set()  # cancelled: the thread ends at its next file
+        stop.set()  # cancelled: the thread ends soon
     way = f"checksum matches ({found.way})" if found.way else "no checksum"
     rows = sum(found.documents.values())
     good = (
         f"{found.backup.id}: {len(found.backup.nodes)} nodes, {rows} documents read, {way}. "
         "This proves the copy; only a restore proves that it restores."
     )
-    verdict: Verdict = "fail" if found.problems else "warn" if found.remarks else "pass"
-    bad = [*found.problems, *found.remarks]
+    bad = [*found.problems, *found.remarks, *found.notes]
+    verdict: Verdict = "fail" if found.problems else "warn" if bad else "pass"
     return _found(
         look,
         verdict=verdict,
@@ -178,7 +180,15 @@ async def _judged(look: Look, folder: Path, expected: str, databases: tuple[str,
         observed=f"{found.backup.id}: {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
         if bad
         else good,
-        evidence="\n".join([*bad, *([ANOTHER] if found.problems else []), *found.facts]),
+        evidence="\n".join(
+            [
+                *bad,
+                *([ANOTHER] if found.problems else []),
+                *found.facts,
+                *(f"not proven: {text}" for text in found.unproven),
+                found.rebuildable,
+            ]
+        ),
     )
 
 

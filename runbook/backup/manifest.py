@@ -27,6 +27,8 @@ EMPTY_MD5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 SUMS = "SHA256SUMS"
 #: what the platform's fetch script and this program leave beside a backup
 LEFT_BY_OTHERS = re.compile(r"calculated_checksum\.txt|SHA256SUMS|logs/.*|\.runbook-.*")
+#: a manifest is a few lines; SHA256SUMS a line a file
+LARGEST = 4_000_000
 _CHUNK = 1 << 20
 _Order = Callable[[bytes], tuple[str | bytes, ...]]
 
@@ -61,6 +63,8 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse(raw: bytes) -> Manifest:
     """Raises ValueError whose text completes "backup_manifest.json …"."""
+    if len(raw) > LARGEST:
+        raise ValueError("is larger than 4 MB, which no manifest is; it was not read")
     if not raw.strip():
         raise ValueError("is empty: the backup did not end")
     try:
@@ -72,6 +76,16 @@ def parse(raw: bytes) -> Manifest:
     if manifest.made() is None:
         raise ValueError(f"has no date in backup_date: {manifest.backup_date!r}")
     return manifest
+
+
+def read(path: Path) -> bytes | None:
+    """Its bytes for parse(), of one that is too large only the beginning; None when there is none.
+    Raises OSError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(LARGEST + 1)
+    except FileNotFoundError:
+        return None
 
 
 def md5_of(path: Path) -> str:

@@ -6,49 +6,70 @@ attachments there have to be (see runbook/couch/reading/beside.py).
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 
-from runbook.backup.manifest import LEFT_BY_OTHERS, SUMS
-from runbook.couch.reading import beside, inspection
-from runbook.hosts.localfiles import sha256
+import msgspec
+
+from runbook.backup import sums
+from runbook.backup.manifest import LARGEST, LEFT_BY_OTHERS, SUMS
+from runbook.couch.reading import beside
+from runbook.couch.reading.beside import Meta
+from runbook.couch.reading.inspection import Inspection
 
 
-def sums(folder: Path, files: Iterable[str], stop: threading.Event | None = None) -> list[str]:
-    """What differs from SHA256SUMS, in words; ``files`` are those that are there. Raises OSError."""
-    listed = dict(_line(line) for line in (folder / SUMS).read_text().splitlines())
-    there = {name for name in files if not LEFT_BY_OTHERS.fullmatch(name)}
-    problems = [f"{name} is listed in {SUMS}, but missing" for name in sorted(listed.keys() - there)]
-    problems += [f"{name} is not listed in {SUMS}" for name in sorted(there - listed.keys())]
-    for name in sorted(there & listed.keys()):
-        if sha256(folder / name, stop) != listed[name]:
-            problems.append(f"{name} differs from its SHA-256 in {SUMS}: it was changed since")
+def listed(text: bytes, have: Mapping[str, str], words: str = SUMS) -> list[str]:
+    """What differs from a list of SHA-256s, in words. ``have``: those of the files that are there."""
+    if len(text) > LARGEST:
+        return [f"{words} is larger than 4 MB; it was not read"]
+    try:
+        want = sums.parse_text(text)
+    except ValueError as error:
+        return [f"{words} is not as it should be: {error}"]
+    return differing(want, have, words)
+
+
+def differing(want: Mapping[str, str], have: Mapping[str, str], words: str) -> list[str]:
+    """The same with the list taken apart."""
+    there = {name for name in have if not LEFT_BY_OTHERS.fullmatch(name)}
+    problems = [f"{name} is listed in {words}, but missing" for name in sorted(want.keys() - there)]
+    problems += [f"{name} is not listed in {words}" for name in sorted(there - want.keys())]
+    problems += [
+        f"{name} differs from its SHA-256 in {words}: it was changed since"
+        for name in sorted(there & want.keys())
+        if have[name] != want[name]
+    ]
     return problems
 
 
-def _line(line: str) -> tuple[str, str]:
-    return line[66:], line[:64]
+def meta_name(dump: str) -> str:
+    """Where what is known besides of a dump lies, by the paths below the backup's folder."""
+    return _beside(dump, beside.META)
 
 
-def has(path: Path) -> bool:
-    """Is there anything beside this dump?"""
-    return beside.meta_path(path).is_file()
+def attached_name(dump: str) -> str:
+    return _beside(dump, beside.ATTACHED)
 
 
-def read(path: Path, largest: int, problems: list[str], remarks: list[str]) -> str:
-    """Read what lies beside a dump to its end; a fact about it. ``path`` of the dump. Raises
-    DumpDamaged, OSError."""
-    meta, dump = beside.load(path), inspection.inspect(path, largest)
-    assert meta is not None
-    name = f"{path.parent.name}/{path.name}"
+def _beside(dump: str, suffix: str) -> str:
+    path = PurePosixPath(dump)
+    return str(path.parent / beside.FOLDER / (path.name.removesuffix(".gz").removesuffix(".json") + suffix))
+
+
+def judge(
+    name: str, text: bytes, dump: Inspection, attached: Inspection | None
+) -> tuple[list[str], list[str], str]:
+    """(problems, remarks, fact) of what lies beside the dump of that name."""
+    problems, remarks = list[str](), list[str]()
+    try:
+        meta = msgspec.json.decode(text, type=Meta)
+    except (ValueError, RecursionError) as error:
+        return [f"what is known beside {name} cannot be read: {error}"], [], ""
     if dump.rows != meta.documents:
         problems.append(f"{name}: it holds {dump.rows} documents, not the {meta.documents} that were dumped")
-    contents, attached = 0, beside.attached_path(path)
-    if attached.is_file():
-        found = inspection.inspect(attached)
-        contents = found.rows
-        problems += [f"{name}: {problem.text}" for problem in found.problems]
+    contents = attached.rows if attached else 0
+    if attached:
+        problems += [f"{name}: {problem.text}" for problem in attached.problems]
     if contents != meta.attached:
         problems.append(
             f"{name}: the attachments of {contents} documents lie beside it, not of {meta.attached} as dumped"
@@ -61,4 +82,5 @@ def read(path: Path, largest: int, problems: list[str], remarks: list[str]) -> s
         remarks.append(
             f"{name}: {meta.late} documents changed while it was made and are not up to date in it"
         )
-    return f"{name}: _security, _revs_limit and the attachments of {contents} documents lie beside it"
+    fact = f"{name}: _security, _revs_limit and the attachments of {contents} documents lie beside it"
+    return problems, remarks, fact

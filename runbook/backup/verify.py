@@ -1,4 +1,4 @@
-"""Is a backup whole and as it was written? Read to its end: manifest, checksum, archives, dumps.
+"""Is a backup whole and as it was written? Every file of it is read once, to its end.
 
 This proves that the copy is good. It does not prove that it can be restored: a restore does.
 """
@@ -12,32 +12,47 @@ from pathlib import Path
 
 import msgspec
 
-from runbook.backup import layout, manifest
+from runbook.backup import layout, sums
 from runbook.backup.layout import Backup
+from runbook.backup.ledger import Verdict
+from runbook.backup.manifest import NAME as MANIFEST
+from runbook.backup.verifying import age, copies, earlier, listing, parts, rebuild, source
+from runbook.backup.verifying.findings import Finding, Findings
+from runbook.backup.verifying.pool import pool
+from runbook.backup.verifying.source import Content
 from runbook.errors import RunbookError
-from runbook.platform import archive
-from runbook.units import duration, size
-
-#: what backups of this layout never hold, though a rebuild needs it
-NEVER_HELD = (
-    "infrastructure/ and the OpenTofu state",
-    "scripts/",
-    "image versions",
-    "Caddy's certificates",
-)
-#: what only dumps of this program hold
-BESIDE = "attachments, _security and revision limits of the databases"
+from runbook.units import size
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """``problems``: it is not good. ``remarks``: good, but to be known. ``facts``: what was read."""
+    """``problems``: it is not good. ``remarks``: good, but look. ``notes``: to be known, no doubt about
+    the copy. ``facts``: what was read. ``unproven``: what this verification cannot know."""
 
     backup: Backup
     way: str | None  #: how the checksum was made; None: it matched in no way that was tried
     documents: dict[str, int]  #: node/database -> documents in its dump
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
+    notes: tuple[str, ...]
     facts: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    unproven: tuple[str, ...]
+    lacks: tuple[str, ...]  #: what a rebuild from this alone would not have
+    earlier: str  #: id of the backup it was compared with; "": none
+    sums: dict[str, str]  #: SHA-256 by path from the folder that holds the backup
+    listed: bool  #: does a list of SHA-256s exist, beside it or in it?
+    print: str  #: see ledger.Entry
+
+    @property
+    def rebuildable(self) -> str:
+        lacks = (
+            f"no, it lacks {'; '.join(self.lacks)}" if self.lacks else "yes, by the names of what is in it"
+        )
+        return f"rebuildable from this alone: {lacks}"
+
+    @property
+    def verdict(self) -> Verdict:
+        return "damaged" if self.problems else "doubtful" if self.remarks else "sound"
 
 
 def verify(
@@ -48,126 +63,88 @@ def verify(
     largest: int = 0,
     now: datetime | None = None,
     rpo: float = 0,
-    tick: Callable[[str, int, int], None] | None = None,
+    domain: str = "",
+    base: str = "10.0.1.10",
+    share: float = earlier.SHARE,
+    tick: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Verified:
-    """Read all of it; blocking, minutes for many GB.
+    """Read all of it, a folder or a .tar.gz; blocking, minutes for many GB.
 
     ``roots``: folders on the backup VM that hold the tiers; ``expected``: databases every node must
-    have; ``largest``: the servers' limit for a document in bytes; ``rpo`` in seconds. ``tick`` hears
-    (file, bytes read, bytes in all); a set ``stop`` ends it with InterruptedError.
+    have; ``largest``: the servers' limit for a document in bytes; ``rpo`` in seconds; ``domain``: the
+    site's; ``base``: the address of node 1; ``share``: of an earlier backup's documents that may be gone.
+    ``tick`` hears (bytes read, bytes in all); a set ``stop`` ends it with InterruptedError. Raises
+    UseError, CouldNotLook, OSError.
     """
-    backup = layout.describe_local(folder, expected)
-    problems, remarks = list(backup.problems), list[str]()
-    facts = [f"{len(backup.files)} files, {size(backup.bytes)}"]
-    documents: dict[str, int] = {}
-    done = 0
-    for name, count in sorted(backup.files.items()):
-        if stop is not None and stop.is_set():
-            raise InterruptedError(name)
+    path, wanted, found = source.locate(folder), tuple(expected), Findings()
+    scanned = source.scan(path) if path.is_dir() else None
+    total = sum(scanned[0].values()) if scanned else path.stat().st_size
+
+    def told(count: int) -> None:
         if tick:
-            tick(name, done, backup.bytes)
-        done += count
-        path = Path(backup.path) / name
-        try:
-            if name.endswith(".gz"):
-                facts.append(_read_archive(path, name))
-            elif layout.is_dump(name) and count:
-                found, worth = _read_dump(path, name, largest, problems, remarks)
-                documents[name.removeprefix(layout.NODE).removesuffix(".json")] = found
-                facts.append(worth)
-        except (RunbookError, OSError) as error:
-            problems.append(f"{name}: {error}")
-    way = _checksum(backup, roots, problems, remarks, facts)
-    own = _own(backup, largest, problems, remarks, facts, stop)
-    _age(backup, now, rpo, remarks, facts)
-    lacks = NEVER_HELD if own else (*NEVER_HELD, BESIDE)
-    facts.append(f"rebuildable from this alone: no, it lacks {'; '.join(lacks)}")
+            tick(min(count, total), total)
+
+    with pool(total if scanned else 0, told, stop or threading.Event()) as work:
+        if scanned:
+            content = source.read_folder(path, largest, base, scanned, work)
+        else:
+            content = source.read_archive(path, largest, work)
+        copies.compare(content, largest, base, work, found)
+    return _judged(content, wanted, tuple(roots), now, rpo, domain, share, found)
+
+
+def _judged(
+    content: Content,
+    wanted: tuple[str, ...],
+    roots: tuple[str, ...],
+    now: datetime | None,
+    rpo: float,
+    domain: str,
+    share: float,
+    found: Findings,
+) -> Verified:
+    manifest = content.examined.get(MANIFEST)
+    raw = manifest.text if manifest else None
+    backup = layout.describe(content.id, "operator", "local", str(content.path), content.files, raw, wanted)
+    if manifest and manifest.damage:
+        backup = msgspec.structs.replace(backup, problems=(manifest.damage, *backup.problems[1:]))
+    for text in (*content.problems, *backup.problems):
+        found.add("manifest", "wrong", text)
+    for text in content.remarks:
+        found.add("manifest", "doubt", text)
+    if backup.manifest:
+        found.add(
+            "manifest",
+            "good",
+            f"{len(backup.files)} files, {size(backup.bytes)}; nodes {', '.join(backup.manifest.nodes)}",
+        )
+    ours = parts.judge(content, domain, found)
+    way = listing.checksum(content, backup, roots, found)
+    listed = listing.sums(content, found)
+    before = earlier.compare(content, backup.made, share, found, wanted)
+    age.judge(backup, now, rpo, found, ours=content.ours)
     return Verified(
         backup=backup,
         way=way,
-        documents=documents,
-        problems=tuple(problems),
-        remarks=tuple(remarks),
-        facts=tuple(facts),
+        documents={
+            f"{node}/{database}": one.dump.rows
+            for database, nodes in content.dumps().items()
+            for node, one in nodes.items()
+            if one.dump
+        },
+        problems=found.texts("wrong"),
+        remarks=found.texts("doubt"),
+        notes=found.texts("note"),
+        facts=found.texts("proven", "good"),
+        findings=tuple(found.all),
+        unproven=(*found.unjudged(), *listing.unproven(content, way, listed)),
+        lacks=tuple(rebuild.of(content, ours)),
+        earlier=before,
+        sums=content.sums,
+        listed=listed,
+        print=sums.print_of({name: one.sha256 for name, one in content.examined.items() if one.sha256}),
     )
 
 
-def _read_archive(path: Path, name: str) -> str:
-    if path.name == layout.LOGS or not name.endswith((".tar.gz", ".tgz")):
-        return f"{name}: {size(archive.read_gzip(path))} unpacked, read to its end"
-    listing = archive.read_listing(path)
-    return f"{name}: {len(listing.files())} files, {size(listing.bytes)} unpacked, safe, read to its end"
-
-
-def _read_dump(
-    path: Path, name: str, largest: int, problems: list[str], remarks: list[str]
-) -> tuple[int, str]:
-    from runbook.backup import ours
-    from runbook.couch.reading import inspection  # only here: listing backups needs no dump reader
-
-    found, filled = inspection.inspect(path, largest), ours.has(path)
-    for problem in found.problems:
-        if problem.kind == "stub" and filled:
-            continue  # the contents lie beside it
-        (problems if problem.fatal else remarks).append(f"{name}: {problem.text}")
-    remarks += [f"{name}: {one.text}" for one in found.remarks if not (filled and one.kind == "partitioned")]
-    return found.rows, f"{name}: {found.rows} documents, every row read"
-
-
-def _own(
-    backup: Backup,
-    largest: int,
-    problems: list[str],
-    remarks: list[str],
-    facts: list[str],
-    stop: threading.Event | None,
-) -> bool:
-    """Is it a dump of this program's? Then what the platform's lack is read too."""
-    from runbook.backup import ours
-
-    folder = Path(backup.path)
-    dumps = [folder / name for name in backup.files if layout.is_dump(name) and ours.has(folder / name)]
-    try:
-        if manifest.SUMS in backup.files:
-            differing = ours.sums(folder, backup.files, stop)
-            problems += differing
-            if not differing:
-                facts.append(f"every file has its SHA-256 of {manifest.SUMS}")
-        facts += [ours.read(path, largest, problems, remarks) for path in dumps]
-    except (RunbookError, OSError, ValueError) as error:
-        problems.append(str(error))
-    return bool(dumps)
-
-
-def _checksum(
-    backup: Backup, roots: Iterable[str], problems: list[str], remarks: list[str], facts: list[str]
-) -> str | None:
-    if backup.manifest is None:
-        return None
-    if not backup.manifest.md5():
-        remarks.append(f"the manifest has no checksum ({backup.manifest.checksum!r})")
-        return None
-    folder = Path(backup.path)
-    match = manifest.check(
-        backup.manifest, manifest.hash_files(folder), id=backup.id, here=backup.path, roots=roots
-    )
-    if match.way:
-        facts.append(f"checksum {backup.manifest.md5()} matches: {match.way}")
-    else:
-        problems.append(
-            f"checksum {backup.manifest.md5()} matches in none of the {match.tried} ways it can have been "
-            "made: a file was changed, added or lost since, or it was made in a way not known"
-        )
-    return match.way
-
-
-def _age(backup: Backup, now: datetime | None, rpo: float, remarks: list[str], facts: list[str]) -> None:
-    if backup.made is None or now is None:
-        return
-    age = (now - backup.made).total_seconds()
-    facts.append(f"made {backup.made:%Y-%m-%d %H:%M} UTC, {duration(max(0, age))} ago")
-    if rpo and age > rpo:
-        remarks.append(f"it is {duration(age)} old: more than the RPO of {duration(rpo)} allows")
-    if age < -3600:
-        remarks.append("it was made in the future: a clock is wrong")
+__all__ = ["RunbookError", "Verified", "verify"]

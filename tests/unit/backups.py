@@ -34,7 +34,9 @@ COMPOSE = b"services:\n  couchdb:\n    image: couchdb:3.3.2\n    ports:\n      -
 SETTINGS = {
     "docker/docker-compose.yml": COMPOSE,
     "docker/.env": b"COUCHDB_COOKIE=monster\nVM_INDEX=1\n",
+    "docker/config/Caddyfile": b"{$DOMAIN_NAME} {\n    reverse_proxy lms:8000\n}\n",
     "config/lms.env.json": b"{}\n",
+    "config/cms.env.json": b"{}\n",
 }
 
 

@@ -95,8 +95,8 @@ def test_verify_reads_everything(tmp_path: Path) -> None:
     found = verify(folder, roots=[f"{tmp_path}/backup"], now=FakeClock().now(), rpo=86400)
     assert found.problems == ()
     assert found.way and found.documents["10.0.1.10/_users"] == 2
-    assert any("rebuildable from this alone: no" in fact for fact in found.facts)
-    assert found.remarks and "more than the RPO of 1d00h" in found.remarks[0]
+    assert "scripts/" in found.lacks
+    assert "more than the RPO of 1d00h" in found.notes[0]
 
 
 @pytest.mark.parametrize(
