@@ -15,6 +15,8 @@ from typing import Literal
 import msgspec
 
 NAME = ".runbook-verified.jsonl"
+#: bytes that are read of a ledger: tens of thousands of verifications
+LARGEST = 8_000_000
 #: sound: nothing wrong was found; doubtful: usable, but something is to be known; damaged: do not rely on it
 Verdict = Literal["sound", "doubtful", "damaged"]
 
@@ -47,9 +49,12 @@ def add(folder: Path, entry: Entry) -> None:
 
 
 def read(folder: Path) -> list[Entry]:
-    """All entries, oldest first; none where there is no ledger. Raises OSError."""
+    """Its entries, oldest first; none where there is no ledger. Of one that has grown beyond all measure
+    the end. Raises OSError."""
     try:
-        return parse((folder / NAME).read_bytes())
+        with (folder / NAME).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LARGEST))
+            return parse(file.read(LARGEST))
     except FileNotFoundError:
         return []
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runbook.workbench import Workbench
 
-VERBS: tuple[str, ...] = ()
+VERBS: tuple[str, ...] = ("list",)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,83 @@
+"""When was a further copy within reach? A drive that always is can be lost with the PC.
+
+One line a day, folder and outcome, in ``copies-seen.jsonl`` in the state folder; three months are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from runbook.context import Look
+from runbook.errors import HostError
+from runbook.hosts import localfiles
+
+NAME = "copies-seen.jsonl"
+#: days that are kept, and that count
+KEPT, MONTH = 92, 31
+#: as little as a month has
+FEWEST = 28
+_LARGEST = 1_000_000
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    site: str
+    path: str
+    day: date
+    there: bool
+
+
+#: attached: at every look in a month; early: at every look, but no month has passed; never: no look
+Habit = Literal["away", "attached", "early", "never"]
+
+
+def habit(looks: Iterable[Seen], now: datetime) -> tuple[Habit, Seen | None, int]:
+    """(how it is kept, the look that shows it, days on which was looked). Looks dated after tomorrow or
+    before the month do not count: a clock was wrong."""
+    today = now.date()
+    counted = [one for one in looks if timedelta(days=-1) <= today - one.day <= timedelta(days=MONTH)]
+    if not counted:
+        return "never", None, 0
+    days = len({one.day for one in counted})
+    away = [one for one in counted if not one.there]
+    if away:
+        return "away", max(away, key=lambda one: one.day), days
+    first = min(counted, key=lambda one: one.day)
+    return ("attached" if (today - first.day).days >= FEWEST else "early"), first, days
+
+
+def read(folder: Path) -> list[Seen]:
+    """All looks; lines that are none are passed over. Raises HostError."""
+    raw = localfiles.read_bytes("this PC", folder / NAME, _LARGEST) or b""
+    found = []
+    for line in raw.splitlines():
+        with suppress(ValueError, RecursionError):
+            found.append(msgspec.json.decode(line, type=Seen))
+    return found
+
+
+def note(folder: Path, site: str, reachable: Mapping[str, bool], now: datetime) -> None:
+    """Remember today's look. A record that cannot be kept is no reason to show nothing: then it is not."""
+    today = now.date()
+    new = {Seen(site=site, path=path, day=today, there=there) for path, there in reachable.items()}
+    with suppress(HostError):
+        known = read(folder)
+        if not new <= set(known):
+            kept = [one for one in known if one not in new and abs((today - one.day).days) <= KEPT]
+            lines = b"".join(msgspec.json.encode(one) + b"\n" for one in (*kept, *sorted(new, key=_order)))
+            localfiles.write_bytes("this PC", folder / NAME, lines, 0o600)
+
+
+def _order(one: Seen) -> tuple[str, bool]:
+    return one.path, one.there
+
+
+def state_folder(look: Look) -> Path:
+    """Where what this PC remembers lies: the folder that holds all runs."""
+    folder = look.run_dir
+    return folder.parent.parent if folder.parent.name == "runs" else folder
