@@ -1,0 +1,39 @@
+"""The last restore test of a backup: a drill or recovery that used it and passed, by its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from runbook.errors import RunbookError
+from runbook.record import journal
+from runbook.record.runs import RunSummary
+from runbook.record.state import replay
+
+
+class Tested(msgspec.Struct, frozen=True, kw_only=True):
+    """``at``: UTC, ISO 8601, when the run was last at work. ``mode`` practice proves nothing about the
+    real backup: its backups are the lab's."""
+
+    run: str
+    mode: str
+    at: str
+
+
+def last(runs: Iterable[RunSummary], id: str) -> Tested | None:
+    """The newest passed run that restored from that backup; damaged and unreadable journals prove nothing."""
+    found = []
+    for run in runs:
+        if run.status != "passed":
+            continue
+        try:
+            state = replay(journal.read(Path(run.path)))
+        except (RunbookError, OSError, ValueError):
+            continue
+        used = {str(note.data.get("id", "")) for note in state.notes if note.kind == "backup"}
+        used.add(str(state.outputs.get("backup_id", "")))
+        if id in used:
+            found.append(Tested(run=run.id, mode=run.mode, at=run.last))
+    return max(found, key=lambda one: one.at, default=None)

@@ -1,0 +1,136 @@
+"""A verification for a person, on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from itertools import groupby
+
+from tabulate import tabulate
+
+from runbook import units
+from runbook.backup.verifying.actionitems import Item
+from runbook.backup.verifying.findings import Finding, worst
+from runbook.backup.verifying.report import Report
+from runbook.backup.verifying.tested import Tested
+from runbook.text import printable
+
+_WIDTH, _TEXT, _MOST = 80, 52, 12
+_STATES = {
+    "proven": "proven",
+    "good": "good",
+    "note": "note",
+    "unjudged": "not judged",
+    "doubt": "look",
+    "wrong": "WRONG",
+}
+_VERDICTS = {
+    "sound": "SOUND: nothing wrong was found.",
+    "doubtful": "DOUBTFUL: usable, but look at what is said below.",
+    "damaged": "DAMAGED: do not rely on it.",
+}
+
+
+def told(report: Report, tested: Tested | None, items: Iterable[Item]) -> str:
+    where = f"{report.path} on {report.machine}" if report.machine else report.path
+    parts = [f"Backup {printable(report.id)}: {_VERDICTS[report.verdict]}", _wrapped(where, "  "), ""]
+    parts.append(tabulate(_rows(report), headers=("aspect", "state", "what"), disable_numparse=True))
+    for mark, texts in (("!", report.problems), ("?", report.remarks), ("·", report.notes)):
+        if texts:
+            parts += ["", *_list(mark, texts)]
+    parts += ["", "Not proven by this:", *_list("-", report.unproven), ""]
+    lacks = (
+        f"no, it lacks {'; '.join(report.lacks)}" if report.lacks else "yes, by the names of what is in it"
+    )
+    parts.append(_wrapped(f"Rebuildable from this alone: {lacks}.", ""))
+    parts.append(_wrapped(f"Last restore test: {_test(tested)}", ""))
+    if report.written:
+        parts.append(_wrapped(f"SHA-256 of every file written to {report.written}.", ""))
+    recorded = f"On record in {report.ledger}." if report.ledger else f"NOT on record: {report.unrecorded}."
+    parts.append(_wrapped(recorded, ""))
+    open = [f"Action item ({item.at:%Y-%m-%d}, owner {item.owner}): {item.text}" for item in items]
+    return "\n".join([*parts, *(_wrapped(text, "") for text in open)])
+
+
+def _rows(report: Report) -> list[tuple[str, str, str]]:
+    rows: list[tuple[str, str, str]] = []
+    order = list(dict.fromkeys(one.aspect for one in _sorted(report.findings)))
+    for aspect, group in groupby(_sorted(report.findings), key=lambda one: order.index(one.aspect)):
+        found = list(group)
+        state = worst(found)
+        said = [one.text for one in found if one.state == state]
+        text = _summed(aspect_name := order[aspect], report, said) if state == "good" else said[0]
+        more = f" (and {len(said) - 1} more)" if len(said) > 1 and text == said[0] and state != "good" else ""
+        rows.append((aspect_name, _STATES[state], _cell(text, more)))
+    return rows
+
+
+_ORDER = (
+    "manifest",
+    "checksum",
+    "SHA-256",
+    "dumps",
+    "copies",
+    "uploads",
+    "archives",
+    "settings",
+    "logs",
+    "relations",
+    "earlier one",
+    "age",
+)
+
+
+def _sorted(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda one: _ORDER.index(one.aspect))
+
+
+def _summed(aspect: str, report: Report, said: list[str]) -> str:
+    match aspect:
+        case "dumps" if report.documents:
+            rows = sum(report.documents.values())
+            return f"{len(report.documents)} dumps, {rows} documents, every row read"
+        case "archives" | "logs":
+            return f"{len(said)} read to the end, every member listed and safe"
+        case "copies" | "settings" | "uploads" | "dumps":
+            return "; ".join(dict.fromkeys(said))
+    return said[0]
+
+
+def _cell(text: str, more: str = "") -> str:
+    lines = textwrap.wrap(printable(text, limit=400), _TEXT, break_on_hyphens=False)
+    kept = lines if len(lines) <= 4 else [*lines[:3], f"{lines[3][: _TEXT - 2]} …"]
+    if more and kept:
+        kept = textwrap.wrap(" ".join(kept) + more, _TEXT, break_on_hyphens=False)
+    return "\n".join(kept)
+
+
+def _list(mark: str, texts: tuple[str, ...]) -> list[str]:
+    lines = [_wrapped(f"{mark} {text}", "  ", first="") for text in texts[:_MOST]]
+    if len(texts) > _MOST:
+        lines.append(f"  … and {len(texts) - _MOST} more; --json has all")
+    return lines
+
+
+def _wrapped(text: str, indent: str, *, first: str | None = None) -> str:
+    return textwrap.fill(
+        printable(text, limit=1200),
+        _WIDTH - 1,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+
+
+def _test(tested: Tested | None) -> str:
+    if tested is None:
+        return "none known; a drill with this backup would prove that it restores."
+    lab = " (on the practice lab)" if tested.mode == "practice" else ""
+    return f"{tested.at[:10]}, run {tested.run}{lab} passed."
+
+
+def progress(done: int, total: int, seconds: float) -> str:
+    """``1.2 GB of 3.4 GB, 350.1 MB/s, 6s left``"""
+    rate = done / max(seconds, 0.001)
+    left = f", {units.duration((total - done) / rate)} left" if done else ""
+    return f"{units.size(done)} of {units.size(total)}, {units.size(rate)}/s{left}"
