@@ -18,7 +18,7 @@ from runbook.text import printable
 
 _HEADERS = ("backup", "where", "age", "size", "nodes", "manifest", "last verified")
 #: the widest an id and a place are in one line; longer ones go on below
-_ID, _WHERE = 12, 11
+_ID, _WHERE = 11, 10
 #: problems told by line
 _MOST = 20
 
