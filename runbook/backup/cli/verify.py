@@ -181,7 +181,8 @@ class _Line:
 # ── what is said ───────────────────────────────────────────────────────────────────────────
 def _show(args: argparse.Namespace, report: Report) -> int:
     bench: Workbench = args.bench
-    test = tested.last(bench.runs(), report.id)
+    practice = bool(args.from_run) and _mode(bench, args.from_run) == "practice"
+    test = tested.last(bench.runs(), report.id, practice=practice)
     folder = _folder(args, report)
     if args.action:
         item = actionitems.Item(
@@ -204,6 +205,11 @@ def _show(args: argparse.Namespace, report: Report) -> int:
             again = f"runbook backup verify {shlex.quote(args.backup)} --write-sums"
             print(f"No list of SHA-256s is beside it. To make one: {printable(again)}")
     return EXIT_FAILED if report.verdict == "damaged" else EXIT_OK
+
+
+def _mode(bench: Workbench, run: str) -> str:
+    name = bench.folder(run).name
+    return next((one.mode for one in bench.runs() if one.id == name), "")
 
 
 def _folder(args: argparse.Namespace, report: Report) -> Path:

@@ -19,7 +19,7 @@ from runbook.backup.verifying.feed import Feed
 from runbook.backup.verifying.pool import Came, Pool
 from runbook.couch.reading.reader import database_name
 from runbook.couch.reading.selection import NEVER
-from runbook.errors import RunbookError, UseError
+from runbook.errors import CouldNotLook, RunbookError, UseError
 from runbook.platform import archive
 from runbook.platform.archive import Member
 
@@ -170,7 +170,12 @@ def _related(files: Mapping[str, int], base: str) -> set[str]:
 # ── one tar.gz ─────────────────────────────────────────────────────────────────────────────
 def read_archive(path: Path, limit: int, pool: Pool) -> Content:
     """As a stream, by this process alone; nothing is written anywhere."""
-    (content,) = pool.map(_unpack, [(path, limit)])
+    try:
+        (content,) = pool.map(_unpack, [(path, limit)])
+    except InterruptedError:
+        raise
+    except OSError as error:
+        raise CouldNotLook(f"{path} cannot be read: {error.strerror}.") from None
     return content
 
 

@@ -14,19 +14,19 @@ from runbook.record.state import replay
 
 
 class Tested(msgspec.Struct, frozen=True, kw_only=True):
-    """``at``: UTC, ISO 8601, when the run was last at work. ``mode`` practice proves nothing about the
-    real backup: its backups are the lab's."""
+    """``at``: UTC, ISO 8601, when the run was last at work."""
 
     run: str
     mode: str
     at: str
 
 
-def last(runs: Iterable[RunSummary], id: str) -> Tested | None:
-    """The newest passed run that restored from that backup; damaged and unreadable journals prove nothing."""
+def last(runs: Iterable[RunSummary], id: str, *, practice: bool = False) -> Tested | None:
+    """The newest passed run that restored from that backup. ``practice``: runs on the lab count, whose
+    backups may have the same names as real ones. Damaged and unreadable journals prove nothing."""
     found = []
     for run in runs:
-        if run.status != "passed":
+        if run.status != "passed" or (run.mode == "practice") != practice:
             continue
         try:
             state = replay(journal.read(Path(run.path)))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from itertools import groupby
 
 from tabulate import tabulate
 
 from runbook import units
 from runbook.backup.verifying.actionitems import Item
-from runbook.backup.verifying.findings import Finding, worst
+from runbook.backup.verifying.findings import worst
 from runbook.backup.verifying.report import Report
 from runbook.backup.verifying.tested import Tested
 from runbook.text import printable
@@ -54,14 +53,19 @@ def told(report: Report, tested: Tested | None, items: Iterable[Item]) -> str:
 
 def _rows(report: Report) -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
-    order = list(dict.fromkeys(one.aspect for one in _sorted(report.findings)))
-    for aspect, group in groupby(_sorted(report.findings), key=lambda one: order.index(one.aspect)):
-        found = list(group)
+    for aspect in _ORDER:
+        found = [one for one in report.findings if one.aspect == aspect]
+        if not found:
+            continue
         state = worst(found)
         said = [one.text for one in found if one.state == state]
-        text = _summed(aspect_name := order[aspect], report, said) if state == "good" else said[0]
-        more = f" (and {len(said) - 1} more)" if len(said) > 1 and text == said[0] and state != "good" else ""
-        rows.append((aspect_name, _STATES[state], _cell(text, more)))
+        if state in ("good", "note"):
+            good = [one.text for one in found if one.state == "good"]
+            text = _summed(aspect, report, good) if good else said[0]
+            more = " (a note is below)" if state == "note" and good else ""
+        else:
+            text, more = said[0], f" (and {len(said) - 1} more)" if len(said) > 1 else ""
+        rows.append((aspect, _STATES[state], _cell(text, more)))
     return rows
 
 
@@ -81,10 +85,6 @@ _ORDER = (
 )
 
 
-def _sorted(findings: Iterable[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda one: _ORDER.index(one.aspect))
-
-
 def _summed(aspect: str, report: Report, said: list[str]) -> str:
     match aspect:
         case "dumps" if report.documents:
@@ -92,7 +92,9 @@ def _summed(aspect: str, report: Report, said: list[str]) -> str:
             return f"{len(report.documents)} dumps, {rows} documents, every row read"
         case "archives" | "logs":
             return f"{len(said)} read to the end, every member listed and safe"
-        case "copies" | "settings" | "uploads" | "dumps":
+        case "uploads":
+            return "; ".join(dict.fromkeys(text.rpartition(": ")[2] for text in said))
+        case "copies" | "settings":
             return "; ".join(dict.fromkeys(said))
     return said[0]
 
@@ -105,7 +107,21 @@ def _cell(text: str, more: str = "") -> str:
     return "\n".join(kept)
 
 
-def _list(mark: str, texts: tuple[str, ...]) -> list[str]:
+def _merged(texts: Iterable[str]) -> list[str]:
+    """The same about several nodes' files is said once."""
+    by: dict[str, list[str]] = {}
+    for text in texts:
+        name, colon, rest = text.partition(": ")
+        of_file = bool(colon) and name.startswith("node-")
+        by.setdefault(f"{name.partition('/')[2]}: {rest}" if of_file else text, []).append(text)
+    return [
+        all[0] if len(all) == 1 else f"{all[0].partition('/')[0]} and {len(all) - 1} more nodes, {text}"
+        for text, all in by.items()
+    ]
+
+
+def _list(mark: str, given: Iterable[str]) -> list[str]:
+    texts = _merged(given)
     lines = [_wrapped(f"{mark} {text}", "  ", first="") for text in texts[:_MOST]]
     if len(texts) > _MOST:
         lines.append(f"  … and {len(texts) - _MOST} more; --json has all")
