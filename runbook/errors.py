@@ -116,8 +116,9 @@ class HostKeyChanged(HostError):
         self.known, self.offered = known, offered
         super().__init__(
             host,
-            f"Host key of {host} CHANGED (was {known}, now {offered}). Stopped.",
-            next="If the VM was rebuilt, compare on its console and trust it anew.",
+            f"Host key of {host} CHANGED (was {known}, now {offered}). Nothing was sent to it.",
+            next=f"Was {host} rebuilt? If not, something else may answer in its place: do not go on, call "
+            "the contact. If it was, compare on its console and trust it anew.",
         )
 
 

@@ -212,7 +212,7 @@ def _raise_for_key(host: str, address: str, known: KnownHosts, verifier: Verifie
     trusted = ", ".join(fingerprint(key) for key in match[0]) or "signed by a known authority"
     offered = fingerprint(verifier.offered) if verifier.offered else f"refused: {text}"
     changed = HostKeyChanged(host, trusted, offered)
-    changed.next += f" Then: ssh-keygen -R '{address}' -f '{known.path}'"
+    changed.next += f" Only then: ssh-keygen -R '{address}' -f '{known.path}'"
     raise changed
 
 

@@ -20,6 +20,8 @@ from runbook.hosts.base import Host, Hosts, Machine
 ONE_LOOK = 120.0
 #: pauses between looks of a check that waits: growing, at most this
 LONGEST_PAUSE = 5.0
+_COULD_NOT = "could not look: "
+AS_BEFORE = f"{_COULD_NOT}the reason is the one given above"
 
 
 class Checks(Protocol):
@@ -73,14 +75,20 @@ async def judge(
     """Each check on each of its machines, side by side, told in the guide's order.
 
     A check that waits (``within``) ends what is side by side: those after it may rely on what it
-    waited for, and begin when it is over.
+    waited for, and begin when it is over. Why one could not look is told once, not by each after it.
     """
+    told: set[str] = set()
     for together in _together(calls):
         asked = [one for call in together for one in _ask(looker, step, call, on)]
         tasks = [asyncio.create_task(_timed(looker, one.look)) for one in asked]
         try:
             for one, task in zip(asked, tasks, strict=True):
                 finding, seconds = await task
+                observed = finding.observed
+                if observed in told:
+                    observed = AS_BEFORE
+                elif observed.startswith(_COULD_NOT):
+                    told.add(observed)
                 yield CheckDone(
                     step=step.id,
                     attempt=attempt,
@@ -89,7 +97,7 @@ async def judge(
                     host=one.host,
                     verdict=finding.verdict,
                     expected=finding.expected,
-                    observed=finding.observed,
+                    observed=observed,
                     evidence=finding.evidence,
                     required=one.call.required,
                     seconds=round(seconds, 3),
@@ -179,4 +187,4 @@ async def _look(
 
 
 def _unknown(check: Check, text: str) -> Finding:
-    return Finding(verdict="unknown", expected=check.title, observed=f"could not look: {text}")
+    return Finding(verdict="unknown", expected=check.title, observed=f"{_COULD_NOT}{text}")

@@ -137,3 +137,19 @@ async def test_a_check_that_needs_a_person_ends_the_others() -> None:
         ):
             pass
     assert ended.is_set()
+
+
+async def test_why_one_could_not_look_is_told_once() -> None:
+    async def refused(look: Look) -> Finding:
+        raise HostKeyChanged("vm1", "SHA256:a", "SHA256:b")
+
+    async def away(look: Look) -> Finding:
+        raise Unreachable("vm1", "vm1 does not answer.")
+
+    host = ScriptedHost("vm1")
+    looker = looking(host, one=refused, two=refused, three=away)
+    calls = [parse_call(f"hosts.{name}") for name in ("one", "two", "three")]
+    found = [one.observed async for one in judge(looker, STEP, 1, "after", calls, (host.machine,))]
+    assert found[0].startswith("could not look: Host key of vm1 CHANGED") and "do not go on" in found[0]
+    assert found[1] == "could not look: the reason is the one given above"
+    assert found[2] == "could not look: vm1 does not answer."
