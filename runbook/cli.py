@@ -26,6 +26,7 @@ from runbook.errors import (
 )
 
 if TYPE_CHECKING:
+    from runbook.record.runs import RunSummary
     from runbook.workbench import Workbench
 
 Command = Callable[[argparse.Namespace], int]
@@ -119,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     run = word(words, "run")
     run.add_argument("guide", metavar="GUIDE", help="a guide's name or file")
     run.add_argument(
-        "--mode", choices=MODES, required=True, help="the lab, temporary machines, the real thing"
+        "--mode", choices=MODES, help="required: the lab, temporary machines, the real thing"
     )
     run.add_argument("--yes", action="store_true", help="confirm what may be confirmed unattended")
     run.add_argument("--name", default="", help="name of the run (default: made of time, mode and guide)")
@@ -217,9 +218,14 @@ def _site_check(args: argparse.Namespace) -> int:
     from runbook.site import init as siteinit
 
     found = _workbench(args).settings()
+    if left := siteinit.still_open(found):
+        raise UseError(
+            f"{found.name}: the settings can be read, but are not complete: {'; '.join(left)}.",
+            next="Set them in the file; `runbook site check` looks again.",
+        )
     print(f"{found.name}: the settings are well-formed")
-    if found.platform.domain == siteinit.EXAMPLE_DOMAIN:
-        raise UseError("platform.domain is still the example's.", next="Set the domain your learners use.")
+    if not found.contacts:
+        print("Nobody is named under [[contacts]]: the app has no one to show on e.", file=sys.stderr)
     print("Next, whether what they name is there: runbook check site.ready", file=sys.stderr)
     return EXIT_OK
 
@@ -236,9 +242,16 @@ def _site_show(args: argparse.Namespace) -> int:
 
 # ── runs ───────────────────────────────────────────────────────────────────────────────────
 def _run(args: argparse.Namespace) -> int:
+    from runbook.guide import model as guide
     from runbook.running.driving import drive, narrate
 
     bench = _workbench(args)
+    if not args.mode:
+        guide.load(args.guide)  # a name that is mistyped is told first
+        raise UseError(
+            "A run needs its mode: --mode practice (the lab), drill (temporary machines) or recovery.",
+            next=f"runbook run {args.guide} --mode practice",
+        )
     return drive(
         bench,
         lambda: bench.start(args.guide, args.mode, args.name, narrate),
@@ -263,12 +276,17 @@ def _runs(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.encode(found).decode())
         return EXIT_OK
-    rows = [
-        (run.id, run.title, run.mode, run.started, f"{run.status}: {run.problem}".rstrip(": "), run.step)
-        for run in found
-    ]
-    print(tabulate(rows, headers=("run", "guide", "mode", "started (UTC)", "status", "step")))
+    if not found:
+        _say("there are no runs yet.")
+        return EXIT_OK
+    rows = [(run.id, run.started[:16].replace("T", " "), _status(run)) for run in found]
+    print(tabulate(rows, headers=("run", "started (UTC)", "status"), maxcolwidths=[None, None, 40]))
     return EXIT_OK
+
+
+def _status(run: RunSummary) -> str:
+    where = f" at {run.step}" if run.unfinished and run.step else ""
+    return f"{run.status}{where}: {run.problem}" if run.problem else f"{run.status}{where}"
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -88,7 +88,9 @@ Exit codes: 0 passed, 1 failed or with deviations, 3 waits for a person (then
     ),
     "runs": About(
         "the runs there are",
-        "Prints a table, newest first: id, guide, mode, start, status, last step.",
+        """\
+Prints a table, newest first: id, start, status, and the step of one that is not
+over. --json has the guide, the mode and more.""",
         "runbook runs --json",
     ),
     "resume": About(

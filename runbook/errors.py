@@ -69,8 +69,12 @@ class SiteError(UseError):
 
     def __init__(self, file: str, problems: list[tuple[str, str]]) -> None:
         self.problems = problems
-        text = "\n".join(f"{file}: {key}: {text}" for key, text in problems)
+        text = "\n".join(f"{file}: {_joined(key, text)}" for key, text in problems)
         super().__init__(text, next="Nothing was touched.")
+
+
+def _joined(key: str, text: str) -> str:
+    return f"{key} {text}" if text.startswith("is ") else f"{key}: {text}"
 
 
 class SecretError(UseError):

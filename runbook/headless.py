@@ -84,7 +84,7 @@ class PlainFront:
                 if event.verdict != "pass":
                     self._lines.say(f"expected: {event.expected}", 6)
             case Probed(satisfied=satisfied):
-                word = {True: "already so", False: "to do", None: "could not look"}[satisfied]
+                word = {True: "already so", False: "to do", None: "not known yet"}[satisfied]
                 where = event.host
                 if event.phase == "resume":
                     word = {True: "as it was", False: "NOT AS IT WAS", None: "could not look"}[satisfied]

@@ -49,7 +49,7 @@ class Command:
     async def probe(self, look: Look, params: CommandParams) -> Probe:
         if not params.unless:
             # not False: a resumed run would take that for work that was undone
-            return Probe(satisfied=None, summary="a command; only the checks after it can tell")
+            return Probe(satisfied=None, summary="a command; the checks after it will tell")
         done = await look.host.run(params.unless, cwd=params.cwd or None, timeout=60)
         words = f"{shlex.join(params.unless)}: exit status {done.exit_status}"
         if done.exit_status is None:

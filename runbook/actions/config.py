@@ -67,7 +67,7 @@ class Unpack:
         return Plan(
             summary=f"unpack the configuration into {where}",
             items=tuple(items),
-            changes=f"replaces {where}" if there else f"makes {where}",
+            changes=f"replaces the folder {where}" if there else f"makes the folder {where}",
             data={"archive": source.path, "sha256": listing.sha256, "compose_dir": found},
         )
 

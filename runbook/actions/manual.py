@@ -44,7 +44,7 @@ class Manual:
 
     async def probe(self, look: Look, params: ManualParams) -> Probe:
         # not False: a resumed run would take that for work that was undone
-        return Probe(satisfied=None, summary="work by hand: only the checks after it can tell")
+        return Probe(satisfied=None, summary="work by hand; the checks after it will tell")
 
     async def plan(self, look: Look, params: ManualParams) -> Plan:
         items = [line for line in params.instructions.splitlines() if line.strip()]

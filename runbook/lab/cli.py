@@ -114,6 +114,10 @@ async def _run(options: argparse.Namespace, state: Path) -> int:
             faults = await control.call(state, "faults") if await control.status(state) else _known()
             _print(options, faults, "\n".join(_fault(fault) for fault in faults))
             return EXIT_OK if options.list else EXIT_USE
+        if options.fault not in {fault["name"] for fault in _known()}:
+            raise control.LabError(
+                f"There is no fault {options.fault}.", next="`runbook lab break --list` names them."
+            )
         text = await control.call(state, "break", fault=options.fault, machine=options.machine)
         _print(options, {"broken": options.fault}, f"Broken: {text}.")
     elif options.verb == "mend":

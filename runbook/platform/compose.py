@@ -78,7 +78,8 @@ def misfit(compose: Compose, engine: Engine) -> tuple[bool, str]:
     if engine.api >= (1, 44):
         return (
             False,
-            f"on engine {engine.version} docker-compose 1 cannot recreate containers (ContainerConfig)",
+            f"on engine {engine.version} docker-compose 1 starts new machines, but cannot recreate a "
+            "container that is there (ContainerConfig): remove that one first, or install docker compose 2",
         )
     return False, ""
 

@@ -80,8 +80,10 @@ class Walk:
                 self.wrong(_join(key, name), f"unknown key; {hint}")
         for name, field in fields.items():
             if field.required and name not in value:
-                is_secret = isinstance(field.type, kinds.StructType) and field.type.cls is self.secret
-                self.wrong(_join(key, name), f"is missing; {REFERENCE}" if is_secret else "is missing")
+                here, text = _join(key, name), "is missing"
+                if isinstance(field.type, kinds.StructType):
+                    text += f"; {REFERENCE}" if field.type.cls is self.secret else f": the table [{here}]"
+                self.wrong(here, text)
 
     def either(self, value: Any, types: list[kinds.Type], key: str) -> None:
         """One type, or text or a secret's reference."""

@@ -21,6 +21,7 @@ from runbook.tomltext import quote, value
 
 #: what a first file holds until somebody sets it
 EXAMPLE_DOMAIN = "openedx.example.org"
+EXAMPLE_NAME = "Open edX"
 _LARGEST = 1_000_000
 
 
@@ -53,6 +54,16 @@ def init(
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     return hints
+
+
+def still_open(found: site.Site) -> list[str]:
+    """What a first file leaves to a person, and no person has set."""
+    left = []
+    if found.name == EXAMPLE_NAME:
+        left.append("name is still the example's")
+    if found.platform.domain == EXAMPLE_DOMAIN:
+        left.append("platform.domain is still the example's")
+    return left
 
 
 def _look(tofu_json: Path | None, env_file: Path | None, checkout: Path | None) -> _Known:
@@ -162,7 +173,7 @@ def _text(known: _Known) -> tuple[str, list[str]]:
 #   {{ ask = "what for" }}                      asked once in a run
 # Paths: ~ is your home, relative ones start at this file's folder.
 
-{line("name", known.domain, "Open edX", hint="a name for this installation")}
+{line("name", known.domain, EXAMPLE_NAME, hint="a name for this installation")}
 # operator = "you"  # who confirms, for the report
 
 [objectives]

@@ -10,7 +10,9 @@ from runbook.events import ActStarted, Ran, StepEnded
 from tests.faults.person import Person
 from tests.faults.world import Scene
 
-CHANGED = re.compile(r"Host key of (\w+) CHANGED \(was (SHA256:\S+), now (SHA256:\S+)\)\. Nothing was sent to it\.")
+CHANGED = re.compile(
+    r"Host key of (\w+) CHANGED \(was (SHA256:\S+), now (SHA256:\S+)\)\. Nothing was sent to it\."
+)
 
 
 def test_a_changed_host_key(scene: Scene) -> None:

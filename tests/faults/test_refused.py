@@ -50,7 +50,7 @@ def test_a_guide_with_an_unknown_action(scene: Scene, mode: str) -> None:
             "tofu.variables.hcloud_token: plain text is refused here",
         ),
         (lambda d: d["platform"].update(domian="x"), "platform.domian: unknown key; did you mean domain"),
-        (lambda d: d.pop("platform"), "platform: is missing"),
+        (lambda d: d.pop("platform"), "platform is missing: the table [platform]"),
         (lambda d: d.update(objectives={"rto": "soon"}), "objectives.rto: "),
         (
             lambda d: d.update(machines={"backup": {"address": "not an address!"}}),
@@ -74,7 +74,7 @@ def test_settings_that_are_no_toml(scene: Scene) -> None:
     path.write_text(f'name = "x"\npassword = "{PLAIN_PASSWORD}\n')
     done = scene.runbook("--site", str(path), "site", "check")
     assert done.returncode == 2
-    assert f"{path}: the file: is not TOML" in done.stderr and "line 2" in done.stderr
+    assert f"{path}: the file is not TOML" in done.stderr and "line 2" in done.stderr
 
 
 def test_no_settings_at_all(scene: Scene) -> None:

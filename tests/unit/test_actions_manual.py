@@ -22,7 +22,7 @@ async def act(params: ManualParams, tmp_path: Path, **more: object):
 
 async def test_nothing_but_the_checks_can_tell() -> None:
     probe = await Manual().probe(make_look(), ManualParams())
-    assert probe.satisfied is None and "only the checks after it" in probe.summary
+    assert probe.satisfied is None and "the checks after it will tell" in probe.summary
 
 
 async def test_a_sentence_is_kept(tmp_path: Path) -> None:

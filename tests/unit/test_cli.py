@@ -81,3 +81,19 @@ def test_an_option_that_nobody_knows_is_refused(capsys: pytest.CaptureFixture[st
         cli.main(["runs", "--sate", "/x"])
     assert ended.value.code == EXIT_USE
     assert "--sate" in capsys.readouterr().err
+
+
+def test_without_runs_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--state", str(tmp_path), "runs"]) == EXIT_OK
+    told = capsys.readouterr()
+    assert told.out == "" and "there are no runs yet" in told.err
+
+
+def test_a_first_file_is_not_called_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "runbook.toml"
+    assert cli.main(["site", "init", "-o", str(path)]) == EXIT_OK
+    capsys.readouterr()
+    assert cli.main(["--site", str(path), "site", "check"]) == EXIT_USE
+    told = capsys.readouterr()
+    assert "well-formed" not in told.out
+    assert "name is still the example's; platform.domain is still the example's" in " ".join(told.err.split())

@@ -63,7 +63,7 @@ def check(observed: str) -> CheckDone:
         (Planned(**WHERE, summary="vm1: set it", items=(), changes="", digest=""), "→ vm1: set it"),
         (Noted(**WHERE, text="vm1: chosen"), "· vm1: chosen"),
         (Probed(**WHERE, satisfied=None, summary="vm1: connection refused"),
-         "· vm1: could not look: connection refused"),
+         "· vm1: not known yet: connection refused"),
         (Probed(**WHERE, satisfied=False, summary="vm10: is not vm1"), "· vm1: to do: vm10: is not vm1"),
     ],
 )  # fmt: skip
