@@ -55,18 +55,25 @@ def make_backup(
         (below / "config.tar.gz").write_bytes(archive(SETTINGS))
         (below / "logs.tar.gz").write_bytes(archive({"lms.log": b"x"}))
     if manifest:
-        file = folder / "backup_manifest.json"
-        file.write_bytes(b"")
-        made_as = 'find "$1" -type f -exec md5sum {} \\; | sort | md5sum'
-        done = subprocess.run(
-            ["sh", "-c", made_as, "sh", str(folder)], capture_output=True, check=True, text=True
-        )
-        day = folder.name
-        content = {
-            "backup_date": made or f"{day[:4]}-{day[4:6]}-{day[6:8]}T01:00:07+00:00",
-            "backup_type": kind,
-            "nodes": list(nodes),
-            "checksum": done.stdout.split()[0],
-        }
-        file.write_text(json.dumps(content))
+        write_manifest(folder, nodes, made=made, kind=kind)
     return folder
+
+
+def write_manifest(
+    folder: Path, nodes: Sequence[str] = NODES, *, made: str = "", kind: str = "daily"
+) -> None:
+    """As the platform's script does, over what is there."""
+    file = folder / "backup_manifest.json"
+    file.write_bytes(b"")
+    made_as = 'find "$1" -type f -exec md5sum {} \\; | sort | md5sum'
+    done = subprocess.run(
+        ["sh", "-c", made_as, "sh", str(folder)], capture_output=True, check=True, text=True
+    )
+    day = folder.name
+    content = {
+        "backup_date": made or f"{day[:4]}-{day[4:6]}-{day[6:8]}T01:00:07+00:00",
+        "backup_type": kind,
+        "nodes": list(nodes),
+        "checksum": done.stdout.split()[0],
+    }
+    file.write_text(json.dumps(content))
