@@ -11,7 +11,7 @@ import msgspec
 from runbook.backup import layout
 from runbook.backup.verifying import worker
 from runbook.backup.verifying.report import Order, Report
-from runbook.errors import ActionFailed, CouldNotLook, HostError, UseError
+from runbook.errors import ActionFailed, CouldNotLook, HostError, OutcomeUnknown, UseError
 from runbook.hosts import jobs, ship
 from runbook.hosts.base import Host
 
@@ -49,9 +49,11 @@ async def verify(
         raise ActionFailed(error.what, next=HERE_INSTEAD) from None
     job = f"backup-verify-{secrets.token_hex(6)}"
     hearing = _Hearing(tick)
-    await jobs.start(
-        host, job, [python, "-m", _WORKER], env={"PYTHONPATH": folder}, stdin=msgspec.json.encode(order)
-    )
+    argv, env, stdin = [python, "-m", _WORKER], {"PYTHONPATH": folder}, msgspec.json.encode(order)
+    try:
+        await jobs.start(host, job, argv, env=env, stdin=stdin)
+    except OutcomeUnknown:  # the line was cut just then: it is started at most once
+        await jobs.start(host, job, argv, env=env, stdin=stdin)
     ended = False
     try:
         status = await jobs.follow(host, job, hearing, timeout=_LONG, trouble=trouble)
