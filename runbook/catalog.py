@@ -32,6 +32,7 @@ CHECKS = {
     "couchdb": "checks.couchdb",
     "openedx": "checks.openedx",
     "backup": "checks.backup",
+    "safeguard": "checks.safeguard",
     "dns": "checks.dns",
     "tls": "checks.tls",
     "site": "checks.site",

@@ -1,10 +1,13 @@
-"""When was a further copy within reach? A drive that always is can be lost with the PC.
+"""When was a further copy within reach, and which backup on it was equal to the one here?
+
+A drive that always is within reach can be lost with the PC; one that is away cannot be compared now.
 
 One line a day, folder and outcome, in ``copies-seen.jsonl`` in the state folder; three months are kept.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
@@ -23,6 +26,8 @@ KEPT, MONTH = 92, 31
 #: as little as a month has
 FEWEST = 28
 _LARGEST = 1_000_000
+#: checks look side by side
+_writing = threading.Lock()
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +35,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     day: date
     there: bool
+    equal: str = ""  #: the id of a backup that was found equal that day
 
 
 #: attached: at every look in a month; early: at every look, but no month has passed; never: no look
@@ -61,11 +67,20 @@ def read(folder: Path) -> list[Seen]:
     return found
 
 
-def note(folder: Path, site: str, reachable: Mapping[str, bool], now: datetime) -> None:
-    """Remember today's look. A record that cannot be kept is no reason to show nothing: then it is not."""
+def last_equal(looks: Iterable[Seen], now: datetime) -> Seen | None:
+    """The newest look that found a backup equal."""
+    known = [one for one in looks if one.equal and one.day <= now.date() + timedelta(days=1)]
+    return max(known, key=lambda one: one.day, default=None)
+
+
+def note(folder: Path, site: str, reachable: Mapping[str, bool], now: datetime, equal: str = "") -> None:
+    """Remember today's look: which folders are there, and what in them is ``equal``. A record that cannot
+    be kept is no reason to show nothing: then it is not."""
     today = now.date()
-    new = {Seen(site=site, path=path, day=today, there=there) for path, there in reachable.items()}
-    with suppress(HostError):
+    new = {
+        Seen(site=site, path=path, day=today, there=there, equal=equal) for path, there in reachable.items()
+    }
+    with _writing, suppress(HostError):
         known = read(folder)
         if not new <= set(known):
             kept = [one for one in known if one not in new and abs((today - one.day).days) <= KEPT]
@@ -73,8 +88,8 @@ def note(folder: Path, site: str, reachable: Mapping[str, bool], now: datetime) 
             localfiles.write_bytes("this PC", folder / NAME, lines, 0o600)
 
 
-def _order(one: Seen) -> tuple[str, bool]:
-    return one.path, one.there
+def _order(one: Seen) -> str:
+    return one.path
 
 
 def state_folder(look: Look) -> Path:
