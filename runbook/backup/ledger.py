@@ -41,9 +41,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 def add(folder: Path, entry: Entry) -> None:
     """Append to the ledger in ``folder``, durably. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    with os.fdopen(os.open(folder / NAME, flags, 0o600), "ab") as file:
-        file.write(msgspec.json.encode(entry) + b"\n")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    with os.fdopen(os.open(folder / NAME, flags, 0o600), "r+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        cut = file.read(1) not in (b"", b"\n")  # a line that a crash cut off must not take ours with it
+        file.write((b"\n" if cut else b"") + msgspec.json.encode(entry) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
