@@ -118,7 +118,7 @@ class PlainFront:
                 reason = f": {event.reason}" if event.reason else ""
                 self._lines.say(f"{glyph} {event.verdict.upper()} {event.step} ({event.how}){reason}", 0)
             case RunEnded():
-                self._lines.say(f"\nRun {event.verdict}. {event.reason}")
+                self._lines.say(f"\nRun {event.verdict}. {event.reason}".rstrip())
             case _:
                 pass
 
