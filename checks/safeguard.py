@@ -57,7 +57,7 @@ async def second_copy(look: Look, read_up_to: Size = "2GB") -> Finding:
     places = look.site.backup.copies
     if not places:
         return _found(look, "fail", expected, ["backup.copies in the settings names no folder"])
-    found = await inventory.take(look)
+    found = await inventory.take(look, vm=False)
     newest = copies.newest_here(found)
     if newest is None:
         return _found(look, "fail", expected, ["there is no complete backup on this PC"])
@@ -186,7 +186,7 @@ def _keeps_none(folder: Path) -> str:
 async def verified(look: Look, within: Duration = "31d") -> Finding:
     """By the records beside the backups; what was found then counts too."""
     expected = f"the newest local backup verified within {within}, and sound"
-    found = await inventory.take(look)
+    found = await inventory.take(look, vm=False)
     newest = copies.newest_here(found)
     if newest is None:
         return _found(look, "fail", expected, ["there is no complete backup on this PC"])

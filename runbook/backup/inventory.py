@@ -68,25 +68,28 @@ class _Seen(msgspec.Struct, frozen=True):
     beside: tuple[Entry, ...] = ()  #: of the ledgers in that place
 
 
-async def take(look: Look) -> Inventory:
-    """Look everywhere, side by side. Raises nothing for a place that cannot be looked at."""
+async def take(look: Look, *, vm: bool = True) -> Inventory:
+    """Look everywhere, side by side; ``vm`` False: on this PC alone. Raises nothing for a place that cannot
+    be looked at."""
     site, now = look.site.backup, look.clock.now()
-    work = [_remote(look), _local("this PC", Path(site.local), "local", site.databases)]
+    work = [_local("this PC", Path(site.local), "local", site.databases)]
     work += [
         _local(f"copy {number}", Path(path), "copy", site.databases)
         for number, path in enumerate(site.copies, 1)
     ]
-    found = await together(work)
-    reachable = {path: one.place.state != "absent" for path, one in zip(site.copies, found[2:], strict=True)}
+    found = await together([*work, _remote(look)] if vm else work)
+    here = found[: len(work)]
+    reachable = {path: one.place.state != "absent" for path, one in zip(site.copies, here[1:], strict=True)}
     await asyncio.to_thread(seen.note, seen.state_folder(look), look.site.name, reachable, now)
-    here = [entry for one in found[1:] for entry in one.beside]
+    elsewhere = [entry for one in here for entry in one.beside]
     rows = {id(one): (place, one) for place in found for one in place.backups}
     ordered = [rows[id(one)] for one in layout.newest_first(one for _, one in rows.values())]
     return Inventory(
         at=now,
-        places=tuple(one.place for one in found),
+        places=tuple(one.place for one in (*found[len(work) :], *here)),
         backups=tuple(
-            _item(place.place, one, last_verified(one, place.beside, here, now)) for place, one in ordered
+            _item(place.place, one, last_verified(one, place.beside, elsewhere, now))
+            for place, one in ordered
         ),
     )
 

@@ -87,7 +87,8 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
 async def look(look: Look, host: Host) -> Retention:
     """Read-only. Raises CouldNotLook, HostError when the backups cannot be listed."""
     site, now = look.site.backup, look.clock.now()
-    found = await layout.look_remote(host, site.remote, site.databases)
+    # no databases are expected: an old backup need not have one that was added since
+    found = await layout.look_remote(host, site.remote)
     zone, words = await time_zone(host)
     held = {tier: [_held(one) for one in found.backups if one.tier == tier] for tier in KEEP}
     return Retention(
