@@ -304,6 +304,17 @@ def test_a_damaged_one_says_what_next(command: Command, tmp_path: Path) -> None:
     assert command(folder, "--action", "x")[0] == 2
 
 
+def test_damage_from_the_start_is_not_mended_by_fetching(command: Command, tmp_path: Path) -> None:
+    backup(tmp_path, id="20261031")
+    folder = backup(tmp_path)
+    path = folder / f"node-{NODES[0]}/_users.json"
+    path.write_bytes(path.read_bytes()[:-9])
+    write_manifest(folder)  # the script hashed what it had written
+    code, out, _ = command(folder, "--root", tmp_path / "backup")
+    assert code == 1 and "another copy will be the same" in " ".join(out.split())
+    assert "20261031 is the one before" in out and "backup fetch" not in out
+
+
 def test_a_list_is_written_for_good_ones_alone(command: Command, tmp_path: Path) -> None:
     folder = backup(tmp_path)
     path = folder / f"node-{NODES[0]}/_users.json"

@@ -202,8 +202,7 @@ def _show(args: argparse.Namespace, report: Report) -> int:
         if report.verdict == "damaged":
             print(_next(args, report))
         elif not report.listed and not report.written:
-            again = f"runbook backup verify {shlex.quote(args.backup)} --write-sums"
-            print(f"No list of SHA-256s is beside it. To make one: {printable(again)}")
+            print(f"No list of SHA-256s is beside it. To make one:\n  {_again(args)} --write-sums")
     return EXIT_FAILED if report.verdict == "damaged" else EXIT_OK
 
 
@@ -229,22 +228,44 @@ def _items(folder: Path, id: str) -> list[actionitems.Item]:
         return []
 
 
+def _again(args: argparse.Namespace) -> str:
+    """This command."""
+    words = ["runbook", "backup", "verify", args.backup]
+    words += ["--on", args.on] if args.on else []
+    words += ["--run", args.from_run] if args.from_run else []
+    return printable(shlex.join([*words, *(word for root in args.root for word in ("--root", root))]))
+
+
 def _next(args: argparse.Namespace, report: Report) -> str:
     try:
         other = None if report.machine else instead.older(Path(report.path).parent, report.id, report.made)
     except OSError:
         other = None
-    if other:
-        older = f"take an older one: {other.id} was verified sound on {other.at:%Y-%m-%d}"
-        older += f" (runbook run GUIDE --backup {other.id})"
+    id = report.id
+    if report.way:
+        first = (
+            "the files are as they were written (the checksum matches): another copy will be the same",
+            "",
+        )
+    elif report.machine:
+        first = ("look whether the copy on this PC is sound", f"runbook backup verify {id}")
     else:
-        older = "take an older one: verify it first (runbook backup list shows which there are)"
-    what = shlex.quote(args.backup)
-    steps = [
-        f"fetch it again, the copy may be what is damaged: runbook backup fetch --id {report.id}"
-        if not report.machine
-        else "look whether the copy on this PC is sound: runbook backup list",
-        older,
-        f'put on record who repairs it: runbook backup verify {what} --action "TEXT" --owner NAME',
-    ]
-    return "\n".join(["", "What next:", *(f"  {n}. {printable(text)}" for n, text in enumerate(steps, 1))])
+        first = ("fetch it again: the copy may be what is damaged", f"runbook backup fetch --id {id}")
+    if other:
+        text = f"take an older one: {other.id} was verified sound on {other.at:%Y-%m-%d}"
+        second = (text, f"runbook run GUIDE --backup {other.id}")
+    elif report.earlier:
+        path = str(Path(report.path).with_name(report.earlier))
+        where = f"backup:{path}" if report.machine else path
+        text = f"take an older one, once it is verified: {report.earlier} is the one before"
+        second = (text, f"runbook backup verify {shlex.quote(where)}")
+    else:
+        second = ("take an older one, once it is verified", "runbook backup list")
+    third = ("put on record who repairs it", f'{_again(args)} --action "TEXT" --owner NAME')
+    lines = ["", "What next:"]
+    for number, (text, command) in enumerate((first, second, third), 1):
+        lines += [
+            words.wrapped(f"  {number}. {text}", "     ", first=""),
+            *([f"     {printable(command)}"] if command else []),
+        ]
+    return "\n".join(lines)

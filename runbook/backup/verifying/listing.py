@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runbook.backup import manifest, ours
 from runbook.backup import sums as lists
-from runbook.backup.layout import Backup
+from runbook.backup.layout import TIERS, Backup
 from runbook.backup.manifest import LEFT_BY_OTHERS, NAME, SUMS
 from runbook.backup.verifying.findings import Findings
 from runbook.backup.verifying.source import Content
@@ -49,6 +49,8 @@ def _inner(path: str) -> list[str]:
     """Where a backup lies with its parents copied too (``/mnt/disk/backup/daily/20261101``): the ends of
     its path may be what it was on the backup VM."""
     parts = path.strip("/").split("/")
+    if len(parts) < 3 or parts[-2] not in TIERS:
+        return []
     return [f"/{'/'.join(parts[at:-2])}" for at in range(1, len(parts) - 2)]
 
 

@@ -10,6 +10,8 @@ from runbook.backup.verifying.findings import Aspect, Findings
 from runbook.backup.verifying.source import Content
 from runbook.units import size
 
+#: what the reader of dumps says to whoever restores
+_RESTORING = "; nothing restored"
 _ASPECT: dict[Kind, Aspect] = {
     "text": "manifest",
     "dump": "dumps",
@@ -53,7 +55,11 @@ def _dump(content: Content, one: Examined, found: Findings) -> bool:
     for problem in one.dump.problems:
         if problem.kind == "stub" and beside:
             continue  # the contents lie beside it
-        found.add("dumps", "wrong" if problem.fatal else "doubt", f"{one.name}: {problem.text}")
+        found.add(
+            "dumps",
+            "wrong" if problem.fatal else "doubt",
+            f"{one.name}: {problem.text.replace(_RESTORING, '')}",
+        )
     for remark in one.dump.remarks:
         if not (beside and remark.kind == "partitioned"):
             state = "note" if remark.kind == "replication" else "doubt"

@@ -43,7 +43,11 @@ def pool(size: int, tick: Callable[[int], None], stop: threading.Event) -> Itera
     if size < WORTH or processes == 1:
         yield _Here(tick, stop)
         return
-    many = _Many(processes, tick, stop)
+    try:
+        many = _Many(processes, tick, stop)
+    except (OSError, ImportError):  # a system without shared semaphores
+        yield _Here(tick, stop)
+        return
     try:
         yield many
     finally:

@@ -23,6 +23,8 @@ _STATES = {
     "doubt": "look",
     "wrong": "WRONG",
 }
+#: true of all copies that are not the same
+_ALWAYS = "; a document deleted on one node only comes back"
 _VERDICTS = {
     "sound": "SOUND: nothing wrong was found.",
     "doubtful": "DOUBTFUL: usable, but look at what is said below.",
@@ -32,7 +34,7 @@ _VERDICTS = {
 
 def told(report: Report, tested: Tested | None, items: Iterable[Item]) -> str:
     where = f"{report.path} on {report.machine}" if report.machine else report.path
-    parts = [f"Backup {printable(report.id)}: {_VERDICTS[report.verdict]}", _wrapped(where, "  "), ""]
+    parts = [f"Backup {printable(report.id)}: {_VERDICTS[report.verdict]}", wrapped(where, "  "), ""]
     parts.append(tabulate(_rows(report), headers=("aspect", "state", "what"), disable_numparse=True))
     for mark, texts in (("!", report.problems), ("?", report.remarks), ("·", report.notes)):
         if texts:
@@ -41,14 +43,14 @@ def told(report: Report, tested: Tested | None, items: Iterable[Item]) -> str:
     lacks = (
         f"no, it lacks {'; '.join(report.lacks)}" if report.lacks else "yes, by the names of what is in it"
     )
-    parts.append(_wrapped(f"Rebuildable from this alone: {lacks}.", ""))
-    parts.append(_wrapped(f"Last restore test: {_test(tested)}", ""))
+    parts.append(wrapped(f"Rebuildable from this alone: {lacks}.", ""))
+    parts.append(wrapped(f"Last restore test: {_test(tested)}", ""))
     if report.written:
-        parts.append(_wrapped(f"SHA-256 of every file written to {report.written}.", ""))
+        parts.append(wrapped(f"SHA-256 of every file written to {report.written}.", ""))
     recorded = f"On record in {report.ledger}." if report.ledger else f"NOT on record: {report.unrecorded}."
-    parts.append(_wrapped(recorded, ""))
+    parts.append(wrapped(recorded, ""))
     open = [f"Action item ({item.at:%Y-%m-%d}, owner {item.owner}): {item.text}" for item in items]
-    return "\n".join([*parts, *(_wrapped(text, "") for text in open)])
+    return "\n".join([*parts, *(wrapped(text, "") for text in open)])
 
 
 def _rows(report: Report) -> list[tuple[str, str, str]]:
@@ -95,7 +97,7 @@ def _summed(aspect: str, report: Report, said: list[str]) -> str:
         case "uploads":
             return "; ".join(dict.fromkeys(text.rpartition(": ")[2] for text in said))
         case "copies" | "settings":
-            return "; ".join(dict.fromkeys(said))
+            return "; ".join(text.replace(_ALWAYS, "") for text in dict.fromkeys(said))
     return said[0]
 
 
@@ -122,13 +124,14 @@ def _merged(texts: Iterable[str]) -> list[str]:
 
 def _list(mark: str, given: Iterable[str]) -> list[str]:
     texts = _merged(given)
-    lines = [_wrapped(f"{mark} {text}", "  ", first="") for text in texts[:_MOST]]
+    lines = [wrapped(f"{mark} {text}", "  ", first="") for text in texts[:_MOST]]
     if len(texts) > _MOST:
         lines.append(f"  … and {len(texts) - _MOST} more; --json has all")
     return lines
 
 
-def _wrapped(text: str, indent: str, *, first: str | None = None) -> str:
+def wrapped(text: str, indent: str, *, first: str | None = None) -> str:
+    """``indent`` of the lines after the first (of which ``text`` may begin with one of its own)."""
     return textwrap.fill(
         printable(text, limit=1200),
         _WIDTH - 1,
