@@ -128,6 +128,8 @@ async def detached(look: Look) -> Finding:
             away.append(f"{path} was away on {shown.day}")
         elif habit == "attached" and shown:
             attached.append(f"{path} was there at every look since {shown.day} ({days} days)")
+        elif habit == "never":
+            early.append(f"{path} was not there at any look: attach it once")
         else:
             early.append(f"{path} was there at every look, on {days} days; it takes a month to tell")
     if away:

@@ -174,13 +174,21 @@ async def test_before_a_month_a_person_may_say(world: World) -> None:
     assert (await safeguard.detached(world.look())).verdict == "pass"
 
 
+async def test_a_folder_that_never_was_is_no_copy_that_is_away(world: World) -> None:
+    found = await safeguard.detached(world.look())
+    assert found.verdict == "unknown" and "was not there at any look" in found.evidence
+
+
 @given(st.lists(st.tuples(st.integers(-400, 400), st.booleans()), max_size=60))
 def test_any_record_gives_a_habit(looks: list[tuple[int, bool]]) -> None:
-    known = [Seen(site="s", path="p", day=NOW.date() + timedelta(days=d), there=t) for d, t in looks]
-    habit, shown, days = seen.habit(known, NOW)
-    counted = [(d, t) for d, t in looks if -31 <= d <= 1]
-    assert days == len({d for d, _ in counted}) and (shown is None) is (not counted)
-    assert (habit == "away") is any(not t for _, t in counted)
+    record = [Seen(site="s", path="p", day=NOW.date() + timedelta(days=d), there=t) for d, t in looks]
+    habit, shown, days = seen.habit(record, NOW)
+    known = [(d, t) for d, t in looks if d <= 1]
+    counted = [(d, t) for d, t in known if d >= -31]
+    assert days == len({d for d, _ in counted})
+    was = bool(counted) and any(there for _, there in known)
+    assert (habit != "never") == (shown is not None) == was
+    assert (habit == "away") is (habit != "never" and any(not t for _, t in counted))
     if habit == "attached":
         assert min(d for d, _ in counted) <= -28
 

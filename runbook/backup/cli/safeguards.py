@@ -110,9 +110,10 @@ def _ask(due: Sequence[CheckDone]) -> list[tuple[str, str]]:
     if due:
         print("Only you can tell this. Where or how, in a line; no secrets. Enter: later.", file=sys.stderr)
     for one in due:
-        print(f"\n{answers.QUESTIONS[_key(one)]}", file=sys.stderr)
+        print("\n" + fill(answers.QUESTIONS[_key(one)], 78), file=sys.stderr)
         for line in one.evidence.splitlines():
-            print(f"  ({printable(line)})", file=sys.stderr)
+            if not line.startswith(answers.NEVER):
+                print(fill(printable(line), 78, initial_indent="  ", subsequent_indent="  "), file=sys.stderr)
         try:
             said = input("> ").strip()
         except EOFError:

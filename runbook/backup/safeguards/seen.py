@@ -38,7 +38,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     equal: str = ""  #: the id of a backup that was found equal that day
 
 
-#: attached: at every look in a month; early: at every look, but no month has passed; never: no look
+#: away: there at times, and not at others; attached: there at every look in a month; early: at every
+#: look, but no month has passed; never: it was not there at any look
 Habit = Literal["away", "attached", "early", "never"]
 
 
@@ -46,10 +47,11 @@ def habit(looks: Iterable[Seen], now: datetime) -> tuple[Habit, Seen | None, int
     """(how it is kept, the look that shows it, days on which was looked). Looks dated after tomorrow or
     before the month do not count: a clock was wrong."""
     today = now.date()
-    counted = [one for one in looks if timedelta(days=-1) <= today - one.day <= timedelta(days=MONTH)]
-    if not counted:
-        return "never", None, 0
+    known = [one for one in looks if one.day - today <= timedelta(days=1)]
+    counted = [one for one in known if today - one.day <= timedelta(days=MONTH)]
     days = len({one.day for one in counted})
+    if not counted or not any(one.there for one in known):
+        return "never", None, days
     away = [one for one in counted if not one.there]
     if away:
         return "away", max(away, key=lambda one: one.day), days
