@@ -87,10 +87,10 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
 async def look(look: Look, host: Host) -> Retention:
     """Read-only. Raises CouldNotLook, HostError when the backups cannot be listed."""
     site, now = look.site.backup, look.clock.now()
-    # no databases are expected: an old backup need not have one that was added since
+    # of weeks and months ago no databases are expected: one may have been added since
     found = await layout.look_remote(host, site.remote)
     zone, words = await time_zone(host)
-    held = {tier: [_held(one) for one in found.backups if one.tier == tier] for tier in KEEP}
+    held = {tier: [_held(one, site.databases) for one in found.backups if one.tier == tier] for tier in KEEP}
     return Retention(
         at=now,
         zone=words,
@@ -101,10 +101,12 @@ async def look(look: Look, host: Host) -> Retention:
     )
 
 
-def _held(one: Backup) -> Held:
+def _held(one: Backup, databases: tuple[str, ...]) -> Held:
     made = one.manifest.made() if one.manifest else None
+    lacking = one.tier == "daily" and any(set(databases) - set(names) for names in one.nodes.values())
     # a single archive is as good as a folder here: what is in it is verification's question
-    return Held(id=one.id, made=made, whole=one.complete or (one.archive and one.bytes > 0), bytes=one.bytes)
+    whole = one.bytes > 0 if one.archive else one.complete and not lacking
+    return Held(id=one.id, made=made, whole=whole, bytes=one.bytes)
 
 
 async def time_zone(host: Host) -> tuple[timezone, str]:

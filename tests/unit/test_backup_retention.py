@@ -268,6 +268,7 @@ class Vm(Here):
     def __init__(self, root: Path) -> None:
         super().__init__("backup", root / "home")
         self.backups = root / "backup"
+        self.databases: tuple[str, ...] = ()
         self.program("crontab", f"cat '{self.home}/crontab'")
         self.program("grep", "exit 1")
         self.program("date", "echo +0100")
@@ -285,7 +286,8 @@ class Vm(Here):
         (self.home / "crontab").write_text(text)
 
     def look(self) -> Look:
-        site = make_site(backup=Backup(remote=str(self.backups), schedule="backup"))
+        settings = Backup(remote=str(self.backups), schedule="backup", databases=self.databases)
+        site = make_site(backup=settings)
         return make_look(ScriptedHost("operator"), self, site=site, clock=FakeClock())
 
     async def judge(self) -> keeping.Retention:
@@ -311,6 +313,15 @@ async def test_an_archive_counts_as_its_day(vm: Vm) -> None:
     assert (await vm.judge()).tiers[0].gaps == ("20261122",)
     (vm.backups / "daily/20261122.tar.gz").write_bytes(b"x")
     assert (await vm.judge()).tiers[0].verdict == "pass"
+
+
+async def test_expected_databases_are_asked_of_the_dailies_alone(vm: Vm) -> None:
+    vm.databases = ("_users", "new")
+    for folder in (vm.backups / "daily").iterdir():
+        shutil.copy(folder / "node-10.0.1.10/_users.json", folder / "node-10.0.1.10/new.json")
+    assert (await vm.judge()).verdict == "pass"
+    (vm.backups / "daily/20261124/node-10.0.1.10/new.json").unlink()
+    assert (await vm.judge()).tiers[0].late == "20261124"
 
 
 @pytest.mark.parametrize(

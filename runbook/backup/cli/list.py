@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from runbook import units
 from runbook.backup import inventory
-from runbook.backup.cli.looked import as_json, looked, options
+from runbook.backup.cli.looked import as_json, looked, options, remark
 from runbook.backup.inventory import Inventory, Item, Place
 from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_UNKNOWN
 from runbook.looking import Looker
@@ -79,7 +79,7 @@ def text(found: Inventory) -> str:
             )
         )
     parts += [line for place in found.places if (line := _of_place(place, found))]
-    bad = [f"! {printable(f'{one.id} ({where(one)})')}: {_why(one)}" for one in found.backups if _told(one)]
+    bad = [remark("!", f"{one.id} ({where(one)}): {_why(one)}") for one in found.backups if _told(one)]
     parts += bad[:_MOST] + ([f"  … and {len(bad) - _MOST} more; --json has all"] if len(bad) > _MOST else [])
     return "\n".join(parts)
 
@@ -115,16 +115,16 @@ def _why(one: Item) -> str:
     if one.verified and one.verified.verdict == "damaged":
         problems.insert(0, f"damaged: {one.verified.first}")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return printable(problems[0], limit=400) + more
+    return problems[0][:400] + more
 
 
 def _of_place(place: Place, found: Inventory) -> str:
-    name, path = place.name, printable(place.path)
+    name, path = place.name, place.path
     if place.state == "unknown":
-        return f"? {name} could not be looked at: {printable(place.problem)}"
+        return remark("?", f"{name} could not be looked at: {place.problem}")
     if place.state == "absent":
-        return f"· {name}: {path} is not there now"
-    lines = [f"? {name}: {printable(text)}" for text in place.complaints[:5]]
+        return remark("·", f"{name}: {path} is not there now")
+    lines = [remark("?", f"{name}: {text}") for text in place.complaints[:5]]
     if all(one.place != name for one in found.backups):
-        lines.insert(0, f"· {name}: no backup in {path}")
+        lines.insert(0, remark("·", f"{name}: no backup in {path}"))
     return "\n".join(lines)

@@ -7,12 +7,14 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from textwrap import fill
 from typing import Any, TypeVar
 
 import msgspec
 
 from runbook.errors import RunbookError
 from runbook.looking import Looker, looker
+from runbook.text import printable
 
 T = TypeVar("T")
 
@@ -43,3 +45,14 @@ def looked(args: argparse.Namespace, look: Callable[[Looker], Awaitable[T]]) -> 
 def as_json(found: Any) -> str:
     """Names that are not UTF-8 become lone surrogate escapes, which JSON can hold."""
     return json.dumps(msgspec.to_builtins(found), indent=2)
+
+
+def remark(mark: str, text: str) -> str:
+    """A line below a table, for a terminal of 80 columns; paths stay whole."""
+    return fill(
+        f"{mark} {printable(text)}",
+        80,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

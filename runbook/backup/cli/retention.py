@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from runbook import units
 from runbook.backup import growth, keeping
-from runbook.backup.cli.looked import as_json, looked, options
+from runbook.backup.cli.looked import as_json, looked, options, remark
 from runbook.backup.keeping import Retention, Room
 from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_UNKNOWN, CouldNotLook, HostError
 from runbook.looking import Looker
@@ -81,18 +81,18 @@ def text(found: Retention) -> str:
     )
     weekly = next((one for one in found.tiers if one.name == "weekly"), None)
     lines = [
-        f"schedule: {found.schedule.verdict.upper()}: {printable(found.schedule.words)}",
-        f"room: {found.room.verdict.upper()}: {room(found.room)}",
-        f"time zone of the backup VM: {found.zone}; {weekly.numbering if weekly else ''}",
+        remark("schedule:", f"{found.schedule.verdict.upper()}: {found.schedule.words}"),
+        remark("room:", f"{found.room.verdict.upper()}: {room(found.room)}"),
+        remark("time zone of the backup VM:", f"{found.zone}; {weekly.numbering if weekly else ''}"),
     ]
-    lines += [f"· being made now: {one.name} {printable(one.running)}" for one in found.tiers if one.running]
-    lines += [f"? {printable(one)}" for one in found.complaints[:5]]
+    lines += [remark("·", f"being made now: {one.name} {one.running}") for one in found.tiers if one.running]
+    lines += [remark("?", one) for one in found.complaints[:5]]
     return "\n".join([table, "", *lines])
 
 
 def room(found: Room) -> str:
     if found.problem or found.free is None:
-        return printable(found.problem)
+        return found.problem
     left = f"{units.size(found.free)} left"
     if found.growth is None:
         return f"{left}; how backups grow cannot be told from fewer than two"
