@@ -122,7 +122,7 @@ async def copies_placed(look: Look) -> Finding:
     async with connect.cluster(look) as clients:
         one = clients[cluster.veteran(await cluster.members(clients))]
         nodes, n = await placing(look, one)
-        problems = await targets.lacking(one, wanted, nodes, n)
+        problems = await targets.lacking(clients, wanted, nodes, n)
     expected = f"{len(wanted)} databases, each range on {n} nodes"
     return _finding(look, problems, expected, expected, _list(wanted))
 

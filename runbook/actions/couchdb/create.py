@@ -33,7 +33,7 @@ class Create:
         names = database_names(look)
         async with connect.cluster(look) as clients:
             nodes, n = await placing(look, first(clients))
-            poor = await targets.lacking(first(clients), names, nodes, n)
+            poor = await targets.lacking(clients, names, nodes, n)
         if poor:
             return Probe(
                 satisfied=False,
@@ -48,7 +48,7 @@ class Create:
             nodes, n = await placing(look, first(clients))
             found = await first(clients).aneed("_all_dbs")
             there = [name for name in names if name in found]
-            if poor := await targets.lacking(first(clients), there, nodes, n):
+            if poor := await targets.lacking(clients, there, nodes, n):
                 raise ActionFailed(f"{'; '.join(poor)}. Nothing was changed.", next=POOR)
         known = await asyncio.to_thread(shapes.known, backup_path(look))
         new = {
@@ -66,13 +66,12 @@ class Create:
     async def act(self, context: Context, params: Any, plan: Plan) -> Outcome:
         names, n = database_names(context), plan.data["n"]
         async with connect.cluster(context) as clients:
-            one = first(clients)
-            made = await shapes.make(one, shapes.read(plan.data["create"]))
+            made = await shapes.make(first(clients), shapes.read(plan.data["create"]))
             for name in plan.data["create"]:
                 context.voice.say(f"{name}: {'created' if name in made else 'is there already'}")
-            nodes, _ = await placing(context, one)
+            nodes, _ = await placing(context, first(clients))
             context.voice.waiting("every copy of every shard to be there", COPIES)
-            poor = await until(COPIES, lambda: targets.lacking(one, names, nodes, n))
+            poor = await until(COPIES, lambda: targets.lacking(clients, names, nodes, n))
         if poor:
             raise ActionFailed("\n".join(poor), next=POOR)
         return Outcome(summary=f"{len(names)} databases, each shard in {n} copies.")

@@ -125,7 +125,7 @@ class Restore:
             # every target is looked at, and made, before the first document is written anywhere
             chosen = await _directed(context, first(clients), chosen, prepared.beside, begun)
             way = await ways.asked(context, chosen, begun.measured)
-            await _made(context, first(clients), chosen, prepared)
+            await _made(context, clients, chosen, prepared)
             for one in chosen:
                 identity = await asyncio.to_thread(
                     targets.ready, first(clients), one.database, begun, one.target
@@ -231,15 +231,17 @@ async def _directed(
     return [replace(one, into=into.get(one.database, begun.into(one.database))) for one in chosen]
 
 
-async def _made(context: Context, client: Client, chosen: Sequence[Selection], prepared: _Prepared) -> None:
+async def _made(
+    context: Context, clients: dict[str, Client], chosen: Sequence[Selection], prepared: _Prepared
+) -> None:
     """Every target is there, with all copies of all its shards. Raises ActionFailed."""
-    names = [one.target for one in chosen]
+    names, client = [one.target for one in chosen], first(clients)
     made = await shapes.make(client, {name: prepared.new[name] for name in names if name in prepared.new})
     for name in made:
         context.voice.say(f"{name}: created with {prepared.new[name].words()}")
     nodes, _ = await recovery.placing(context, client)
     context.voice.waiting("every copy of every shard to be there", COPIES)
-    poor = await cluster.until(COPIES, lambda: targets.lacking(client, names, nodes, prepared.copies))
+    poor = await cluster.until(COPIES, lambda: targets.lacking(clients, names, nodes, prepared.copies))
     if poor:
         raise ActionFailed(f"{' '.join(poor)} Nothing was restored.", next=POOR)
 

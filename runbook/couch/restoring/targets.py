@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -19,6 +19,7 @@ import msgspec
 from runbook.couch import copies
 from runbook.couch.asking import Asking
 from runbook.couch.client import Client, RequestRefused
+from runbook.couch.cluster import each
 from runbook.couch.restoring import presence
 from runbook.couch.restoring.checkpoint import Checkpoint
 from runbook.errors import ActionFailed
@@ -104,15 +105,24 @@ def ready(client: Client, database: str, checkpoint: Checkpoint, name: str = "")
     return found.identity
 
 
-async def lacking(client: Client, names: Iterable[str], nodes: Iterable[str], n: int) -> list[str]:
-    """Databases that are not there, or not with every range on ``n`` of the ``nodes``, in words."""
+async def lacking(
+    clients: Mapping[str, Client], names: Iterable[str], nodes: Iterable[str], n: int
+) -> list[str]:
+    """Databases that some node does not know, or that have not every range on ``n`` of the ``nodes``, in
+    words. Each node is asked: one may not have heard yet of what another has made."""
     wanted, known = list(names), set(nodes)
-    there = set(await client.aneed("_all_dbs"))
-    seen = await copies.look({client.node: client}, [name for name in wanted if name in there])
+    lists = await each(lambda client: client.aneed("_all_dbs"), clients.values())
+    unaware = {
+        name: [node for node, listed in zip(clients, lists, strict=True) if name not in listed]
+        for name in wanted
+    }
+    seen = await copies.look(clients, [name for name in wanted if not unaware[name]])
     found = []
     for name in wanted:
-        if name not in there:
+        if len(unaware[name]) == len(clients):
             found.append(f"{name} does not exist.")
+        elif unaware[name]:
+            found.append(f"{name} is not known on {', '.join(unaware[name])}.")
         elif problems := copies.misplaced(seen[name], known, n):
             more = f" (and {len(problems) - 1} more ranges)" if len(problems) > 1 else ""
             found.append(f"{name}: {problems[0]}{more}.")
