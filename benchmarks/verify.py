@@ -29,15 +29,7 @@ from tests.unit.backups import NODES, SETTINGS, archive  # noqa: E402
 
 MIXED = ("openedx_1", "openedx_2", "openedx_3", "_users")
 ROUNDS = 2
-VERIFY = """
-import sys
-from pathlib import Path
-from runbook.backup.verify import verify
-if __name__ == "__main__":
-    found = verify(Path(sys.argv[1]), roots=[sys.argv[2]])
-    assert not found.problems and found.way, found.problems
-    print(sum(found.documents.values()), "documents,", found.verdict)
-"""
+VERIFY = "from runbook.cli import main; raise SystemExit(main())"
 BY_HAND = """
 cd "$1" && find . -type f -exec md5sum {} + > /dev/null &&
 find . -name '*.gz' -exec gzip -t {} + &&
@@ -145,8 +137,8 @@ def timed(argv: list[str]) -> tuple[float, int, str]:
     peak = Peak(process.pid)
     said, _ = process.communicate()
     seconds, most = time.perf_counter() - begun, peak.end()
-    assert process.returncode == 0, argv
-    return seconds, most, said.strip()
+    assert process.returncode == 0, said
+    return seconds, most, said.partition("\n")[0]
 
 
 def main() -> int:
@@ -158,13 +150,12 @@ def main() -> int:
         root = Path(name) / "backup"
         folder = root / "daily/20261101"
         made(folder, size)
-        script = Path(name) / "verifying.py"
-        script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{VERIFY}")
+        verify = [sys.executable, "-c", VERIFY, "--state", name, "backup", "verify", str(folder)]
         total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         ours: list[tuple[float, int, str]] = []
         by_hand: list[tuple[float, int, str]] = []
         for _ in range(ROUNDS):
-            ours.append(timed([sys.executable, str(script), str(folder), str(root)]))
+            ours.append(timed([*verify, "--root", str(root)]))
             by_hand.append(timed(["sh", "-c", BY_HAND, "sh", str(folder)]))
     mine, theirs = min(ours), min(by_hand)
     peak = max(most for _, most, _ in ours)

@@ -29,7 +29,6 @@ SUMS = "SHA256SUMS"
 LEFT_BY_OTHERS = re.compile(r"calculated_checksum\.txt|SHA256SUMS|logs/.*|\.runbook-.*")
 #: a manifest is a few lines; SHA256SUMS a line a file
 LARGEST = 4_000_000
-_CHUNK = 1 << 20
 _Order = Callable[[bytes], tuple[str | bytes, ...]]
 
 
@@ -88,23 +87,6 @@ def read(path: Path) -> bytes | None:
         return None
 
 
-def md5_of(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def hash_files(folder: Path) -> dict[str, str]:
-    """Path below the folder -> MD5 of every regular file. Reads everything; blocking."""
-    return {
-        str(path.relative_to(folder)): md5_of(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    }
-
-
 def checksum(hashes: Mapping[str, str], folder: str) -> str:
     """As the platform's script makes it in ``folder``; ``hashes`` (path below it -> MD5) without the
     manifest, which is there but empty then."""
@@ -117,7 +99,7 @@ def check(
 ) -> Match:
     """Look for the way in which the manifest's checksum was made.
 
-    ``hashes`` as of hash_files(); ``id`` the backup's name; ``here`` its folder's path today;
+    ``hashes``: path below the folder -> MD5 of every regular file; ``id`` the backup's name; ``here`` its folder's path today;
     ``roots``: folders on the backup VM that may have held the tiers.
     """
     wanted, tried = manifest.md5(), 0

@@ -20,7 +20,6 @@ from runbook.backup.verifying import age, copies, earlier, listing, parts, rebui
 from runbook.backup.verifying.findings import Finding, Findings
 from runbook.backup.verifying.pool import pool
 from runbook.backup.verifying.source import Content
-from runbook.errors import RunbookError
 from runbook.units import size
 
 
@@ -145,6 +144,3 @@ def _judged(
         listed=listed,
         print=sums.print_of({name: one.sha256 for name, one in content.examined.items() if one.sha256}),
     )
-
-
-__all__ = ["RunbookError", "Verified", "verify"]

@@ -147,14 +147,8 @@ def _walk(stream: IO[bytes], name: str, most: int) -> Iterator[tuple[Member, IO[
             pass
 
 
-def read_gzip(path: Path) -> int:
-    """Read a gzip file to its end; the bytes in it. Blocking. Raises ActionFailed when damaged."""
-    with path.open("rb") as file:
-        return count_gzip(file, path.name)
-
-
 def count_gzip(stream: IO[bytes], name: str) -> int:
-    """The same of a stream."""
+    """Read a gzip stream to its end; the bytes in it. Blocking. Raises ActionFailed when damaged."""
     count = 0
     try:
         with gzip.GzipFile(fileobj=stream) as plain:

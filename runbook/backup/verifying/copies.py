@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 
 from runbook.backup.verifying.examine import Examined
+from runbook.backup.verifying.feed import Came
 from runbook.backup.verifying.findings import Findings
-from runbook.backup.verifying.pool import Came, Pool
+from runbook.backup.verifying.pool import Pool
 from runbook.backup.verifying.source import Content
 from runbook.couch.reading import inspection
 from runbook.couch.reading.inspection import DumpDamaged, Inspection

@@ -17,14 +17,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from runbook.backup.verifying.feed import Came
 from runbook.errors import CouldNotLook
 
 R = TypeVar("R")
 A = TypeVar("A")
-#: hears how many bytes more were read
-Came = Callable[[int], None]
-#: processes; each takes about 35 MB
-MOST = 3
+#: processes; each takes 30 MB and twice its largest document
+MOST = 2
 #: bytes from which on starting them is worth its time
 WORTH = 48_000_000
 _LOOK = 0.1

@@ -15,8 +15,8 @@ from runbook.backup import layout, manifest
 from runbook.backup.verifying import configuration
 from runbook.backup.verifying.configuration import Configuration
 from runbook.backup.verifying.examine import Examined, Wish, examine, kind_of
-from runbook.backup.verifying.feed import Feed
-from runbook.backup.verifying.pool import Came, Pool
+from runbook.backup.verifying.feed import Came, Feed
+from runbook.backup.verifying.pool import Pool
 from runbook.couch.reading.reader import database_name
 from runbook.couch.reading.selection import NEVER
 from runbook.errors import CouldNotLook, RunbookError, UseError
