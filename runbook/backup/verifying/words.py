@@ -67,7 +67,7 @@ def _rows(report: Report) -> list[tuple[str, str, str]]:
             more = " (a note is below)" if state == "note" and good else ""
         else:
             text, more = said[0], f" (and {len(said) - 1} more)" if len(said) > 1 else ""
-        rows.append((aspect, _STATES[state], _cell(text, more)))
+        rows.append((aspect, _STATES[state], _cell(text.removeprefix(f"{aspect}: "), more)))
     return rows
 
 
