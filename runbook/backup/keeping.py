@@ -90,7 +90,9 @@ async def look(look: Look, host: Host) -> Retention:
     # of weeks and months ago no databases are expected: one may have been added since
     found = await layout.look_remote(host, site.remote)
     zone, words = await time_zone(host)
-    held = {tier: [_held(one, site.databases) for one in found.backups if one.tier == tier] for tier in KEEP}
+    held = {
+        tier: [_held(one, site.databases, zone) for one in found.backups if one.tier == tier] for tier in KEEP
+    }
     return Retention(
         at=now,
         zone=words,
@@ -101,8 +103,10 @@ async def look(look: Look, host: Host) -> Retention:
     )
 
 
-def _held(one: Backup, databases: tuple[str, ...]) -> Held:
+def _held(one: Backup, databases: tuple[str, ...], zone: timezone) -> Held:
     made = one.manifest.made() if one.manifest else None
+    if made and one.manifest and datetime.fromisoformat(one.manifest.backup_date).tzinfo is None:
+        made = made.replace(tzinfo=zone)  # a date without zone is by the clock that made it
     lacking = one.tier == "daily" and any(set(databases) - set(names) for names in one.nodes.values())
     # a single archive is as good as a folder here: what is in it is verification's question
     whole = one.bytes > 0 if one.archive else one.complete and not lacking

@@ -53,6 +53,7 @@ class Vm:
             "LOGNAME": user,
             "SHELL": "/bin/sh",
             "LANG": "C.UTF-8",
+            "TZ": "UTC",  # the sample backups are of 01:00 UTC, wherever the PC is
             "PATH": f"{self.root / 'bin'}:{SYSTEM_PATH}",
             "TMPDIR": str(self.root / "tmp"),
             "PS1": f"{user}@{self.spec.name}:$ ",

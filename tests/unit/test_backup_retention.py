@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook.backup import growth, keeping
+from runbook.backup import growth, keeping, layout
 from runbook.backup.calendars import Days, Months, Weeks, weeks
 from runbook.backup.cli import retention as command
 from runbook.backup.retention import AT, KEEP, TAKES, Held, Tier, judge
@@ -306,6 +306,16 @@ async def test_all_is_well(vm: Vm) -> None:
     text = command.text(found)
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "+0100; weeks of ISO 8601" in text and found.room.free
+
+
+async def test_a_manifest_without_a_zone_is_by_the_clock_of_the_vm(vm: Vm) -> None:
+    folder = vm.backups / "daily/20261124"
+    manifest = json.loads((folder / "backup_manifest.json").read_text())
+    manifest["backup_date"] = "2026-11-24T01:00:07"
+    (folder / "backup_manifest.json").write_text(json.dumps(manifest))
+    newest = (await layout.find_remote(vm, str(vm.backups)))[0]
+    held = keeping._held(newest, (), timezone(timedelta(hours=-8)))
+    assert held.made == datetime(2026, 11, 24, 9, 0, 7, tzinfo=UTC)
 
 
 async def test_an_archive_counts_as_its_day(vm: Vm) -> None:
