@@ -166,7 +166,7 @@ async def _local(name: str, folder: Path, tier: str, databases: tuple[str, ...])
     except FileNotFoundError:
         if tier == "copy":
             return _Seen(Place(name=name, path=str(folder), state="absent"))
-        return _Seen(_looked(name, str(folder), Found(backups=()), ("there is no such folder yet",)))
+        return _Seen(_looked(name, str(folder), Found(backups=()), ()))  # none was fetched yet
     except OSError as error:
         problem = f"{folder} cannot be read: {error.strerror}"
         return _Seen(Place(name=name, path=str(folder), state="unknown", problem=problem))

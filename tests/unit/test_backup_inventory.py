@@ -19,7 +19,7 @@ from runbook.backup.cli.looked import as_json
 from runbook.backup.inventory import Inventory
 from runbook.backup.ledger import Entry
 from runbook.context import Look
-from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_UNKNOWN, Unreachable
+from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_UNKNOWN, HostError, OutcomeUnknown, Unreachable
 from runbook.site.model import Backup
 from tests.unit.backups import make_backup
 from tests.unit.doubles import FakeClock, ScriptedHost, make_look, make_site
@@ -168,7 +168,11 @@ async def test_names_with_line_ends_escapes_and_bytes(world: World) -> None:
     assert {one["id"] for one in again["backups"]} == {one.id for one in found.backups}
 
 
-async def test_a_manifest_of_a_gigabyte_is_not_read(world: World) -> None:
+async def test_a_manifest_of_a_gigabyte_is_not_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read_bytes(path: str, *, limit: int = 0) -> bytes:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr(world.host, "read_bytes", read_bytes)
     for folder in (world.vm / "daily/20261124", world.pc / "20261120"):
         with (folder / "backup_manifest.json").open("wb") as file:
             file.truncate(1_000_000_000)
@@ -209,6 +213,22 @@ async def test_what_cannot_be_read_is_told_and_the_rest_is_shown(
     text = shown(found)
     assert "20261101 cannot be read: Permission denied" in text
     assert "? backup VM: find: /x: Permission denied" in text
+    assert listing.exit_code(found) == EXIT_UNKNOWN
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_manifest_that_cannot_be_read_and_a_connection_that_is_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    async def read_bytes(path: str, *, limit: int = 0) -> bytes:
+        raise OutcomeUnknown("backup", "lost") if lost else HostError("backup", "Permission denied")
+
+    monkeypatch.setattr(world.host, "read_bytes", read_bytes)
+    found = await world.take()
+    if lost:
+        assert found.places[0].state == "unknown" and [one.id for one in found.backups] == ["20261120"]
+    else:
+        assert found.backups[0].problems[0] == "backup_manifest.json cannot be read"
 
 
 async def test_a_file_where_the_folder_should_be(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from pathlib import Path
 
@@ -31,7 +32,7 @@ TIERS = tuple(KEEP)
 
 class Schedule:
     """What the platform's script leaves: a copy of the day's daily each ``weekday``, and each ``month_day``
-    of the month; names as ``date`` makes them."""
+    of the month (31: its last); names as ``date`` makes them."""
 
     def __init__(self, zone: timezone, weekday: int = 6, month_day: int = 1, week: str = "%G-week%V") -> None:
         self.zone, self.weekday, self.month_day, self.week = zone, weekday, month_day, week
@@ -49,7 +50,9 @@ class Schedule:
 
     def _makes(self, tier: str, day: date) -> bool:
         return tier == "daily" or (
-            day.weekday() == self.weekday if tier == "weekly" else day.day == self.month_day
+            day.weekday() == self.weekday
+            if tier == "weekly"
+            else day.day == min(self.month_day, monthrange(day.year, day.month)[1])
         )
 
     def one(self, tier: str, day: date) -> Held:
@@ -60,7 +63,7 @@ class Schedule:
 
 def schedules() -> st.SearchStrategy[Schedule]:
     forms = st.sampled_from(["%G-week%V", "%Y-week%U", "%Y-week%V"])
-    return st.builds(Schedule, ZONES, st.integers(0, 6), st.sampled_from([1, 2, 15, 28]), forms)
+    return st.builds(Schedule, ZONES, st.integers(0, 6), st.sampled_from([1, 2, 15, 28, 31]), forms)
 
 
 def judged(tier: str, held: list[Held], now: datetime, plan: Schedule) -> Tier:
@@ -82,6 +85,8 @@ def test_weeks_as_date_counts_them(day: date) -> None:
     assert iso.number(day.strftime("%G-week%V"), None) == iso.of(day)
     assert iso.number(day.strftime("%Y-week%V"), day) == iso.of(day)
     assert sunday.number(day.strftime("%Y-week%U"), None) == sunday.of(day)
+    if day.strftime("%V") == "53":
+        assert iso.number(day.strftime("%Y-week%V"), None) == iso.of(day)  # in January, of the year before
 
 
 @pytest.mark.parametrize(
@@ -195,9 +200,9 @@ def test_the_day_is_the_backup_vms_day() -> None:
 def test_older_than_the_schedule_keeps() -> None:
     held = [*PLAN.held("daily", night(12, 0)), PLAN.one("daily", date(2026, 11, 17))]
     assert judge("daily", held, night(12, 0), ZONE).surplus == ()  # find -mtime +7 leaves it
-    held.append(PLAN.one("daily", date(2026, 10, 1)))
+    held += [PLAN.one("daily", date(2026, 11, 16)), PLAN.one("daily", date(2026, 11, 15))]
     found = judge("daily", held, night(12, 0), ZONE)
-    assert (found.verdict, found.surplus, found.lacking) == ("warn", ("20261001",), False)
+    assert (found.verdict, found.surplus, found.lacking) == ("warn", ("20261115",), False)
 
 
 def test_a_copy_of_something_old() -> None:
@@ -339,6 +344,7 @@ async def test_expected_databases_are_asked_of_the_dailies_alone(vm: Vm) -> None
     [
         ("", "fail", "no cron entry makes backups"),
         ("#runbook-frozen# 0 1 * * * /backup/x daily\n", "fail", "stopped by a recovery"),
+        (CRONTAB + "#runbook-frozen# 0 3 1 * * /backup/x monthly\n", "fail", "stopped by a recovery"),
         ("30 4 * * * /backup/x daily\n", "warn", "none of which is every day at 01:00"),
     ],
 )

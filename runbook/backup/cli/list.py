@@ -54,7 +54,7 @@ def exit_code(found: Inventory) -> int:
 
 
 def _unknown(found: Inventory) -> bool:
-    return any(one.state == "unknown" for one in found.places)
+    return any(one.state == "unknown" or one.complaints for one in found.places)
 
 
 def _bad(one: Item) -> bool:
