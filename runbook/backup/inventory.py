@@ -16,6 +16,7 @@ import msgspec
 from runbook.backup import layout, ledger
 from runbook.backup.layout import Backup, Found
 from runbook.backup.ledger import Entry
+from runbook.backup.manifest import NAME as MANIFEST
 from runbook.backup.safeguards import seen
 from runbook.context import Look
 from runbook.errors import RunbookError
@@ -24,6 +25,8 @@ from runbook.together import together
 
 #: looked: all of it was seen; absent: a further folder that is not there now, a drive for example
 State = Literal["looked", "absent", "unknown"]
+#: bad: there, but not as it should be; unknown: in an archive, which is not opened
+ManifestState = Literal["there", "bad", "none", "unknown"]
 #: how far a clock may be ahead before what it dated is not believed
 AHEAD = timedelta(days=1)
 
@@ -40,7 +43,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     nodes: tuple[str, ...]
     archive: bool
-    manifest: bool  #: is there one that can be read?
+    manifest: ManifestState
     complete: bool
     problems: tuple[str, ...]
     verified: Entry | None
@@ -122,11 +125,19 @@ def _item(place: Place, backup: Backup, verified: Entry | None) -> Item:
         files=len(backup.files),
         nodes=tuple(sorted(backup.nodes)),
         archive=backup.archive,
-        manifest=backup.manifest is not None,
+        manifest=_manifest(backup),
         complete=backup.complete,
         problems=backup.problems,
         verified=verified,
     )
+
+
+def _manifest(backup: Backup) -> ManifestState:
+    if backup.archive:
+        return "unknown"
+    if backup.manifest is not None:
+        return "there"
+    return "bad" if MANIFEST in backup.files else "none"
 
 
 # ── the places ─────────────────────────────────────────────────────────────────────────────

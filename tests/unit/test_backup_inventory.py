@@ -178,7 +178,7 @@ async def test_a_manifest_of_a_gigabyte_is_not_read(world: World, monkeypatch: p
             file.truncate(1_000_000_000)
     found = await world.take()
     assert all(
-        "larger than 4 MB" in one.problems[0] and not one.manifest and not one.complete
+        "larger than 4 MB" in one.problems[0] and one.manifest == "bad" and not one.complete
         for one in found.backups
     )
 
@@ -229,6 +229,14 @@ async def test_a_manifest_that_cannot_be_read_and_a_connection_that_is_lost(
         assert found.places[0].state == "unknown" and [one.id for one in found.backups] == ["20261120"]
     else:
         assert found.backups[0].problems[0] == "backup_manifest.json cannot be read"
+
+
+async def test_manifests(world: World) -> None:
+    (world.pc / "20261120/backup_manifest.json").write_text("{}")
+    make_backup(world.pc / "20261119", manifest=False)
+    (world.pc / "20261118.tar.gz").write_bytes(b"x")
+    found = await world.take()
+    assert [one.manifest for one in found.backups] == ["there", "bad", "none", "unknown"]
 
 
 async def test_a_file_where_the_folder_should_be(world: World) -> None:

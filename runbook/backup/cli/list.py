@@ -90,7 +90,7 @@ def where(one: Item) -> str:
 
 def _row(one: Item, now: datetime) -> tuple[str, ...]:
     nodes = "?" if one.archive else str(len(one.nodes))
-    manifest = "?" if one.archive else "there" if one.manifest else "none"
+    manifest = "?" if one.manifest == "unknown" else one.manifest
     cells = (where(one), age(one.made, now), units.size(one.bytes), nodes, manifest, verified(one))
     return printable(one.id, limit=120), *cells
 
