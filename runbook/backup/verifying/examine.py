@@ -17,7 +17,6 @@ from runbook.backup.verifying.feed import Came, Feed
 from runbook.couch.reading import beside, inspection
 from runbook.couch.reading.inspection import Inspection
 from runbook.couch.reading.reader import database_name
-from runbook.couch.reading.rowtext import Batch
 from runbook.errors import ActionFailed, RunbookError
 from runbook.platform import archive
 from runbook.platform.archive import Member
@@ -118,11 +117,11 @@ def _dump(file: io.BufferedReader, found: Examined, wish: Wish) -> None:
     files = uploads.Judge() if database == uploads.DATABASE and found.kind == "dump" else None
     names = relations.Judge(accounts=database == "_users") if wish.relate else None
 
-    def watch(batch: Batch) -> None:
+    def watch(text: memoryview) -> None:
         if files:
-            files(batch)
+            files(text)
         if names:
-            names(batch)
+            names(text)
 
     limit = wish.limit if found.kind == "dump" else 0
     found.dump = inspection.inspect_file(file, path, 0, limit, watch if files or names else None)

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from runbook.couch.reading.rowtext import Batch
-
 #: names held of each kind; beyond that nothing is judged
 MOST = 250_000
 NAMED = 5
@@ -28,6 +26,8 @@ class Names(msgspec.Struct, kw_only=True):
     to_courses: dict[str, int] = {}
     referring: int = 0
     too_many: bool = False
+    #: a value that JSON allows and nothing can hold
+    strange: bool = False
 
     def add(self, other: Names) -> None:
         self.users |= other.users
@@ -37,6 +37,7 @@ class Names(msgspec.Struct, kw_only=True):
                 mine[name] = mine.get(name, 0) + count
         self.referring += other.referring
         self.too_many = self.too_many or other.too_many
+        self.strange = self.strange or other.strange
 
 
 class _Document(msgspec.Struct, gc=False):
@@ -46,29 +47,39 @@ class _Document(msgspec.Struct, gc=False):
     course_id: object = None
 
 
-_document = msgspec.json.Decoder(_Document)
+class _Row(msgspec.Struct, gc=False):
+    id: str
+    doc: _Document
+
+
+_row, _rows = msgspec.json.Decoder(_Row), msgspec.json.Decoder(list[_Row])
 
 
 class Judge:
-    """``accounts``: the documents are CouchDB's own accounts, in ``_users``."""
+    """A reader's watch. ``accounts``: the documents are CouchDB's own accounts, in ``_users``."""
 
     def __init__(self, accounts: bool) -> None:
         self.found, self._accounts = Names(), accounts
 
-    def __call__(self, batch: Batch) -> None:
+    def __call__(self, text: memoryview) -> None:
         found = self.found
-        if found.too_many:
+        if found.too_many or found.strange:
             return
-        if self._accounts:
-            found.users.update(id.removeprefix(_USER_ID) for id in batch.ids if id.startswith(_USER_ID))
-        else:
-            for id, doc in zip(batch.ids, batch.docs, strict=True):
-                self._one(id, doc)
+        try:
+            rows = _rows.decode(text) if text[0] == ord("[") else [_row.decode(text)]
+        except (ValueError, RecursionError):  # 1e400, for example
+            self.found = Names(strange=True)
+            return
+        for row in rows:
+            if not self._accounts:
+                self._one(row.id, row.doc)
+            elif row.id.startswith(_USER_ID):
+                found.users.add(row.id.removeprefix(_USER_ID))
         if max(map(len, (found.users, found.courses, found.to_users, found.to_courses))) > MOST:
             self.found = Names(too_many=True)
 
-    def _one(self, id: str, doc: bytes) -> None:
-        one, found = _document.decode(doc), self.found
+    def _one(self, id: str, one: _Document) -> None:
+        found = self.found
         if one.type == "course":
             found.courses.add(id)
         elif one.type == "user" and isinstance(one.username, str):
@@ -89,6 +100,8 @@ def judged(names: Iterable[Names]) -> tuple[list[str], str]:
         all.add(one)
     if all.too_many or max(len(all.users), len(all.courses)) > MOST * 3:
         return [], f"relations: not judged, there are more than {MOST} names"
+    if all.strange:
+        return [], "relations: not judged, some documents hold values that cannot be decoded"
     if not all.referring:
         return [], "relations: not judged, no enrolment or progress of a known shape is in it"
     remarks, checked = [], []

@@ -11,8 +11,6 @@ import re
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from runbook.couch.reading.rowtext import Batch
-
 DATABASE = "edxapp_files"
 NAMED = 10
 #: characters looked at at once
@@ -37,23 +35,30 @@ class Uploads(msgspec.Struct, kw_only=True):
 
 class _Document(msgspec.Struct, gc=False):
     data: Raw | UnsetType = UNSET
-    size: object = None
+    size: Raw | UnsetType = UNSET
 
 
-_document = msgspec.json.Decoder(_Document)
+class _Row(msgspec.Struct, gc=False):
+    id: str
+    doc: _Document
+
+
+_row, _rows = msgspec.json.Decoder(_Row), msgspec.json.Decoder(list[_Row])
 
 
 class Judge:
+    """A reader's watch."""
+
     def __init__(self) -> None:
         self.found = Uploads()
 
-    def __call__(self, batch: Batch) -> None:
-        for id, doc in zip(batch.ids, batch.docs, strict=True):
-            if not id.startswith("_design/"):
-                self._one(id, doc)
+    def __call__(self, text: memoryview) -> None:
+        for row in _rows.decode(text) if text[0] == ord("[") else [_row.decode(text)]:
+            if not row.id.startswith("_design/"):
+                self._one(row.id, row.doc)
 
-    def _one(self, id: str, doc: bytes) -> None:
-        one, found = _document.decode(doc), self.found
+    def _one(self, id: str, one: _Document) -> None:
+        found = self.found
         if isinstance(one.data, UnsetType) or bytes(memoryview(one.data)[:1]) != b'"':
             found.without += 1
             return
@@ -64,7 +69,8 @@ class Judge:
             found.bad += [id] if len(found.bad) < NAMED else []
             return
         found.bytes += length
-        if isinstance(one.size, int) and not isinstance(one.size, bool) and one.size != length:
+        size = b"" if isinstance(one.size, UnsetType) else bytes(one.size)
+        if size.isdigit() and len(size) < 19 and int(size) != length:
             found.lengths_count += 1
             found.lengths += [id] if len(found.lengths) < NAMED else []
 

@@ -12,7 +12,7 @@ import hashlib
 import io
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from itertools import islice
 from operator import lt
 from pathlib import Path
@@ -21,7 +21,16 @@ import msgspec
 
 from runbook import units
 from runbook.couch.reading import documentsize, dumptext
-from runbook.couch.reading.reader import BEARABLE, Problem, Reader, Row, as_rows, database_name, revision
+from runbook.couch.reading.reader import (
+    BEARABLE,
+    Problem,
+    Reader,
+    Row,
+    Watch,
+    as_rows,
+    database_name,
+    revision,
+)
 from runbook.couch.reading.rowtext import Batch, Kind
 from runbook.errors import RunbookError
 
@@ -115,10 +124,10 @@ def inspect_file(
     path: Path,
     size: int,
     limit: int = 0,
-    watch: Callable[[Batch], None] | None = None,
+    watch: Watch | None = None,
 ) -> Inspection:
-    """``inspect`` of what somebody else has opened; ``watch`` sees every batch, with its documents."""
-    return _Inspecting(path, limit, Reader.of_file(file, path), watch).run(size)
+    """``inspect`` of what somebody else has opened; ``watch`` sees the rows."""
+    return _Inspecting(path, limit, Reader.of_file(file, path, watch)).run(size)
 
 
 def remember(found: Inspection, limit: int, stamp: tuple[int, int], sha256: str = "") -> None:
@@ -147,14 +156,8 @@ def digest(path: Path) -> str:
 class _Inspecting:
     """One pass over a file, many rows at once: what is done for each row has to be little."""
 
-    def __init__(
-        self,
-        path: Path,
-        limit: int,
-        reader: Reader | None = None,
-        watch: Callable[[Batch], None] | None = None,
-    ) -> None:
-        self.path, self.limit, self.watch = path, limit, watch
+    def __init__(self, path: Path, limit: int, reader: Reader | None = None) -> None:
+        self.path, self.limit = path, limit
         self.reader = reader or Reader(path)
         self.found, self.remarks = _Problems(), _Problems()
         self.designs = self.documents = self.largest = 0
@@ -164,13 +167,11 @@ class _Inspecting:
 
     def run(self, size: int) -> Inspection:
         replicator = self.reader.name == "_replicator"
-        for found in self.reader.batches(docs_from=0 if replicator or self.watch else self.limit or None):
+        for found in self.reader.batches(docs_from=0 if replicator else self.limit or None):
             if isinstance(found, Problem):
                 self.found.add(found)
                 continue
             self._look(found)
-            if self.watch:
-                self.watch(found)
             if found.docs and self.limit:
                 self._measure(found)
             if replicator:

@@ -34,6 +34,9 @@ from runbook.couch.reading.rowtext import Batch, Fault, Kind, Unfinished
 BEARABLE: frozenset[Kind] = frozenset({"row_count", "stub", "too_large", "partitioned", "replication"})
 
 _REVISION = re.compile(r"(\d{1,18})-(\S+)")
+#: sees the text of sound rows where it stands, without a copy: one row, or a list of them in brackets. It
+#: keeps nothing that refers to it
+Watch = Callable[[memoryview], None]
 
 
 class Row(NamedTuple):
@@ -94,10 +97,11 @@ class Reader:
         return reader
 
     @classmethod
-    def of_file(cls, file: io.BufferedReader, path: Path) -> Reader:
-        """Of a file that somebody else has opened, and closes."""
+    def of_file(cls, file: io.BufferedReader, path: Path, watch: Watch | None = None) -> Reader:
+        """Of a file that somebody else has opened, and closes. ``watch``: see Watch."""
         reader = cls.__new__(cls)
         reader._begin(database_name(path), lambda: (nullcontext(), dumptext.reading(file, path.name)))
+        reader._watch = watch
         return reader
 
     def _begin(self, name: str, open: Callable[[], tuple[AbstractContextManager[object], Read]]) -> None:
@@ -106,6 +110,7 @@ class Reader:
         self.total_rows: int | None = None
         self.rows = 0
         self.whole = False
+        self._watch: Watch | None = None
 
     def __iter__(self) -> Iterator[Row | Problem]:
         for found in self.batches(docs_from=0):
@@ -221,7 +226,7 @@ class Reader:
                 while not comma and text.end - at < PIECE and text.more():
                     comma = places.border(text, at, between)
             if comma:
-                if batch := _many(text, at, comma, docs_from):
+                if batch := _many(text, at, comma, docs_from, self._watch):
                     yield batch
                     del batch
                     text.drop(comma)
@@ -259,7 +264,10 @@ class Reader:
         except Unfinished:
             return None
         try:
-            return end, rowtext.one(memoryview(text.data)[at:end], end - at >= docs_from)
+            found = rowtext.one(memoryview(text.data)[at:end], end - at >= docs_from)
+            if self._watch:
+                self._watch(memoryview(text.data)[at:end])
+            return end, found
         except Fault as fault:
             return end, self._bad(fault, text.offset + at)
 
@@ -273,12 +281,15 @@ class Reader:
         return Problem("not_json", text, offset=offset)
 
 
-def _many(text: Text, at: int, comma: int, docs_from: float) -> Batch | None:
+def _many(text: Text, at: int, comma: int, docs_from: float, watch: Watch | None) -> Batch | None:
     """The rows from ``at`` to ``comma``, as the list that they are when put in brackets."""
     data, before = text.data, text.data[at - 1]
     data[at - 1], data[comma] = ord("["), ord("]")
     try:
-        return rowtext.many(memoryview(data)[at - 1 : comma + 1], comma - at >= docs_from)
+        found = rowtext.many(memoryview(data)[at - 1 : comma + 1], comma - at >= docs_from)
+        if found and watch:
+            watch(memoryview(data)[at - 1 : comma + 1])
+        return found
     finally:
         data[at - 1], data[comma] = before, ord(",")
 
