@@ -10,7 +10,7 @@ import msgspec
 from runbook.errors import RunbookError
 from runbook.record import journal
 from runbook.record.runs import RunSummary
-from runbook.record.state import replay
+from runbook.record.state import RunState, replay
 
 
 class Tested(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,8 +32,13 @@ def last(runs: Iterable[RunSummary], id: str, *, practice: bool = False) -> Test
             state = replay(journal.read(Path(run.path)))
         except (RunbookError, OSError, ValueError):
             continue
-        used = {str(note.data.get("id", "")) for note in state.notes if note.kind == "backup"}
-        used.add(str(state.outputs.get("backup_id", "")))
-        if id in used:
+        if _used(state) == id:
             found.append(Tested(run=run.id, mode=run.mode, at=run.last))
     return max(found, key=lambda one: one.at, default=None)
+
+
+def _used(state: RunState) -> str:
+    """The backup that its newest note names, else what a step saved; "" when none."""
+    notes = [note for step in state.steps.values() for attempt in step.attempts for note in attempt.notes]
+    named = [str(note.data.get("id", "")) for note in notes if note.data.get("kind") == "backup"]
+    return named[-1] if named else str(state.outputs.get("backup_id", ""))
