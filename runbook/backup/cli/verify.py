@@ -33,7 +33,8 @@ def add(verbs: Any) -> None:
         help="read a backup to its end and say what is proven",
         description="Every file is read once: manifest, checksum (in every way it can have been made), "
         "SHA-256s where there are any, archives, every row of every dump, uploads, settings; the nodes' "
-        "copies and the backup before it are compared. No byte of the backup is changed. The verdict goes "
+        "copies and the backup before it are compared (copies that differ are read again, document by "
+        "document). No byte of the backup is changed. The verdict goes "
         "on record beside the backups.",
         epilog="Exit codes: 0 sound or doubtful, 1 damaged, 2 wrong use or settings, 4 the backup VM was "
         "lost meanwhile, 130 interrupted.",
@@ -127,7 +128,8 @@ async def _there(args: argparse.Namespace, world: Looker) -> Report:
 
 async def _reduced(args: argparse.Namespace, world: Looker) -> reduced.Reduced:
     host, path = await _found(args, world)
-    return await reduced.look(host, path, (world.site.backup.remote, *args.root))
+    site = world.site.backup
+    return await reduced.look(host, path, (site.remote, *args.root), site.databases)
 
 
 async def _found(args: argparse.Namespace, world: Looker) -> tuple[Host, str]:

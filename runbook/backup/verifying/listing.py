@@ -31,7 +31,9 @@ def checksum(content: Content, backup: Backup, roots: tuple[str, ...], found: Fi
         roots=(*roots, *_inner(str(content.path))),
     )
     if match.way:
-        found.add("checksum", "proven", f"{backup.manifest.md5()} matches: {match.way}")
+        aside = sorted(name for name in hashes if LEFT_BY_OTHERS.fullmatch(name) and name != SUMS)
+        more = f"; left by helpers, and in no checksum: {', '.join(aside[:5])}" if aside else ""
+        found.add("checksum", "proven", f"{backup.manifest.md5()} matches: {match.way}{more}")
     else:
         found.add(
             "checksum",
@@ -39,9 +41,6 @@ def checksum(content: Content, backup: Backup, roots: tuple[str, ...], found: Fi
             f"checksum {backup.manifest.md5()} matches in none of the {match.tried} ways it can have been "
             "made: a file was changed, added or lost since, or it was made in a way not known",
         )
-    aside = sorted(name for name in hashes if LEFT_BY_OTHERS.fullmatch(name) and name != SUMS)
-    if aside and match.way:
-        found.add("checksum", "good", f"left by helpers, and in no checksum: {', '.join(aside[:5])}")
     return match.way
 
 

@@ -30,8 +30,8 @@ class Reduced(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
 
 
-async def look(host: Host, path: str, roots: Iterable[str]) -> Reduced:
-    """Raises HostError, CouldNotLook."""
+async def look(host: Host, path: str, roots: Iterable[str], expected: Iterable[str] = ()) -> Reduced:
+    """``roots``, ``expected``: as of verify. Raises HostError, CouldNotLook."""
     path = path.rstrip("/")
     raw = await host.read_bytes(f"{path}/{manifest.NAME}", limit=manifest.LARGEST)
     hashed = await _names(host, _SUMS, path)
@@ -41,7 +41,7 @@ async def look(host: Host, path: str, roots: Iterable[str]) -> Reduced:
     way = None
     id = path.rpartition("/")[2]
     sizes = dict.fromkeys(hashes, 1) | {name: 0 for name, sum in hashes.items() if sum == manifest.EMPTY_MD5}
-    backup = layout.describe(id, "backup", "daily", path, sizes, raw)
+    backup = layout.describe(id, "backup", "daily", path, sizes, raw, expected)
     problems += backup.problems
     if backup.manifest:
         match = manifest.check(backup.manifest, hashes, id=id, here=path, roots=roots)
