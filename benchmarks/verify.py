@@ -145,8 +145,8 @@ def timed(argv: list[str]) -> tuple[float, int, str]:
 def main() -> int:
     size = float(sys.argv[1]) * 1e9 if len(sys.argv) > 1 else 1e9
     if shutil.which("jq") is None:
-        print("jq is not installed: nothing to compare with.")
-        return 1
+        print("NOT MEASURED: jq is not installed, so there is nothing to compare with.")
+        return 0
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "backup"
         folder = root / "daily/20261101"
