@@ -119,9 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = word(words, "run")
     run.add_argument("guide", metavar="GUIDE", help="a guide's name or file")
-    run.add_argument(
-        "--mode", choices=MODES, help="required: the lab, temporary machines, the real thing"
-    )
+    run.add_argument("--mode", choices=MODES, help="required: the lab, temporary machines, the real thing")
     run.add_argument("--yes", action="store_true", help="confirm what may be confirmed unattended")
     run.add_argument("--name", default="", help="name of the run (default: made of time, mode and guide)")
     run.add_argument("--backup", default="", metavar="ID", help="the backup to use (default: the newest)")

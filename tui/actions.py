@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 
 @dataclass(frozen=True)
 class Key:
-    """``where``: home, run, report or everywhere. ``rank``: place in the key bar, 0 is not in it.
+    """``where``: home, run, report, backups or everywhere. ``rank``: place in the key bar, 0 is not in it.
     ``action`` empty: the focused widget has the key already; it is listed for help and key bar."""
 
     id: str
@@ -42,6 +42,7 @@ _NAMES = {"question_mark": "?", "up": "↑", "down": "↓", "escape": "esc"}
 KEYS = (
     Key("choose", "up,down", "", "choose", "Move between the choices.", "everywhere", shown="↑ ↓"),
     Key("start", "enter", "", "start", "Start the guide, or go on with the run, that is marked.", "home", 10),
+    Key("backups", "b", "backups", "backups", "Which backups there are; verify or fetch one.", "home", 15),
     Key("look", "r", "report", "report", "Show the report of the run that is marked.", "home", 20),
     Key(
         "answer", "enter", "", "answer", "Answer the open question with the choice that is marked.", "run", 10
@@ -69,6 +70,18 @@ KEYS = (
     Key("report", "r", "report", "report", "The report as it stands now."),
     Key("save", "w", "save", "write files", "Write the report into the run's folder.", "report", 10),
     Key("back", "escape", "app.leave", "back", "Close the report.", "report", 5),
+    Key(
+        "details",
+        "enter",
+        "",
+        "details",
+        "What is known of the marked backup; verify or fetch it.",
+        "backups",
+        10,
+    ),
+    Key("cells", "up,down,left,right", "", "move", "Move between the backups.", "backups", shown="↑ ↓ ← →"),
+    Key("again", "a", "refresh", "look again", "Look at every place again.", "backups", 20),
+    Key("home", "escape", "app.leave", "back", "Back to the first screen.", "backups", 5),
     Key("contact", "e,f5", "app.contact", "emergency", "The emergency contacts.", "everywhere", 80),
     Key("help", "question_mark,f1", "app.help", "help", "This list.", "everywhere", 90),
     Key(

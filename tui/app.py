@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -21,7 +22,12 @@ from tui.screens.home import Home, HomeData, load, mode_choices
 
 if TYPE_CHECKING:
     from runbook.events import Mode
+    from runbook.workbench import Workbench
     from tui.bridge import Bench, Run
+
+
+#: the guide that brings a backup to this PC
+FETCHING = "fetch-local-backup"
 
 
 class RunbookApp(App[None]):
@@ -86,14 +92,15 @@ class RunbookApp(App[None]):
     def on_home_start(self, message: Home.Start) -> None:
         self._ask_mode(message)
 
-    def _ask_mode(self, message: Home.Start) -> None:
+    def _ask_mode(self, message: Home.Start, bench: Bench | None = None) -> None:
+        """``bench``: what the run starts from, where it is not the app's own."""
         from tui.screens.dialogs import Pick
 
-        guide = message.guide
+        guide, start = message.guide, (bench or self.bench).start
 
         def chosen(mode: str | None) -> None:
             if mode:
-                self._open(lambda say: self.bench.start(guide.name, cast("Mode", mode), on_wait=say))
+                self._open(lambda say: start(guide.name, cast("Mode", mode), on_wait=say))
 
         choices = mode_choices(guide, self.home.data.problem)
         self.push_screen(Pick(guide.title, f"{guide.summary}\n\nIn which mode?", choices), chosen)
@@ -103,6 +110,21 @@ class RunbookApp(App[None]):
 
     def on_home_report(self, message: Home.Report) -> None:
         self.show_report(message.run)
+
+    def on_home_backups(self, message: Home.Backups) -> None:
+        from tui.screens.backups import BackupsScreen, Deeds
+
+        def left(id: str | None) -> None:
+            if id:
+                self.fetch(id)
+
+        self.push_screen(BackupsScreen(Deeds(cast("Workbench", self.bench))), left)
+
+    def fetch(self, id: str) -> None:
+        """A run of the guide that brings that backup here."""
+        info = next((known for known in self.home.data.guides if known.name == FETCHING), None)
+        if info is not None:
+            self._ask_mode(Home.Start(info), replace(cast("Workbench", self.bench), backup=id))
 
     def show_report(self, run: str) -> None:
         from tui.screens.report import ReportScreen

@@ -54,6 +54,18 @@ RUN = {
     "damaged": Mark("✗", "damaged", "error"),
     "unreadable": Mark("?", "unreadable", "error"),
 }
+#: a backup, in a calendar of backups (runbook/backup/overview.py says what each means)
+BACKUP = {
+    "verified": Mark("✓", "verified", "success"),
+    "doubtful": Mark("!", "doubtful", "warning"),
+    "damaged": Mark("✗", "damaged", "error"),
+    "partial": Mark("✗", "partial", "error"),
+    "present": Mark("○", "present", "muted"),
+    "archive": Mark("○", "archive", "muted"),
+    "missing": Mark("✗", "missing", "error"),
+    "making": Mark("▶", "making", "accent"),
+    "due": Mark("·", "due", "muted"),
+}
 GONE = {
     True: Mark("✓", "confirmed gone", "success"),
     False: Mark("✗", "STILL RUNNING", "error"),

@@ -92,7 +92,7 @@ def _listed(ids: tuple[str, ...], most: int = 12) -> str:
 def judge(tier: str, held: Iterable[Held], now: datetime, zone: tzinfo) -> Tier:
     """One tier; ``now`` aware, ``zone`` the backup VM's."""
     there = sorted(held, key=lambda one: one.id)
-    calendar = _calendar(tier, there, zone)
+    calendar = calendar_of(tier, there, zone)
     keep = KEEP[tier]
     numbers: dict[int, Held] = {}
     odd = []
@@ -137,7 +137,8 @@ def judge(tier: str, held: Iterable[Held], now: datetime, zone: tzinfo) -> Tier:
     )
 
 
-def _calendar(tier: str, held: list[Held], zone: tzinfo) -> Calendar:
+def calendar_of(tier: str, held: Iterable[Held], zone: tzinfo) -> Calendar:
+    """How the periods of that tier are named, as far as the backups there tell."""
     if tier == "daily":
         return Days()
     return weeks((one.id, _day(one, zone)) for one in held) if tier == "weekly" else Months()

@@ -304,7 +304,7 @@ async def test_notes_and_issues_at_any_moment() -> None:
 
 @pytest.mark.parametrize("script", [fakes.forever, asks("text", "Why?")])
 async def test_contact_and_help_are_one_key_away(script: Any) -> None:
-    async with driven(script, size=(100, 60)) as (pilot, _):
+    async with driven(script, size=(100, 80)) as (pilot, _):
         await until(pilot, "step 2 of 3")
         await pilot.press("f5")
         await until(pilot, "+49 30 1234567")

@@ -60,7 +60,7 @@ class Pick(Dialog[str]):
     """One of several; None when it was closed. ``marked`` has the focus: the harmless one."""
 
     def __init__(
-        self, title: str, text: str, choices: Sequence[Choice], marked: str = "", tone: str = ""
+        self, title: str, text: str | Content, choices: Sequence[Choice], marked: str = "", tone: str = ""
     ) -> None:
         super().__init__(title, text, "↑ ↓ choose · Enter takes it · Esc back", tone)
         self._choices, self._marked = choices, marked

@@ -61,6 +61,9 @@ class Home(Screen[None]):
             super().__init__()
             self.run = run
 
+    class Backups(Message):
+        pass
+
     class Report(Message):
         def __init__(self, run: str) -> None:
             super().__init__()
@@ -142,6 +145,9 @@ class Home(Screen[None]):
             self.post_message(self.Resume(run))
         elif run is not None:
             self.post_message(self.Report(run.id))
+
+    def action_backups(self) -> None:
+        self.post_message(self.Backups())
 
     def action_report(self) -> None:
         run = self._run(self.query_one(Choices).value)
