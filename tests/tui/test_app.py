@@ -360,8 +360,9 @@ async def test_a_step_that_is_looked_at_again_tells_of_its_earlier_attempt() -> 
         return "passed"
 
     async with driven(resumed, size=(120, 40)) as (pilot, _):
-        text = await until(pilot, "looking at what an earlier attempt left")
-        assert "▶ looking   2 Unpack" in text
+        await until(pilot, "looking at what an earlier attempt left")
+        await until(pilot, "▶ looking   2 Unpack")
+        text = await until(pilot, "✗ failed No space left.")
         assert text.index("Earlier attempt") < text.index("✗ failed No space left.")
 
 
