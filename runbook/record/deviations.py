@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runbook.units import duration
+from runbook.wording import unnamed
 
 if TYPE_CHECKING:
     from runbook.record.state import AttemptState, RunState, StepState
@@ -74,7 +76,22 @@ def remarks_of(state: RunState) -> list[Deviation]:
             for look in step.looked_back
             if look.satisfied is False
         ]
-    return sorted(found, key=lambda remark: remark.at)
+    return _once(sorted(found, key=lambda remark: remark.at))
+
+
+def _once(remarks: list[Deviation]) -> list[Deviation]:
+    """What several attempts of a step told in the same words is one remark, at its first time."""
+    times = Counter((one.kind, one.step, one.text, one.by) for one in remarks)
+    told: set[tuple[str, str, str, str]] = set()
+    found = []
+    for one in remarks:
+        key = (one.kind, one.step, one.text, one.by)
+        if one.kind != "warning" or times[key] == 1:
+            found.append(one)
+        elif key not in told:
+            told.add(key)
+            found.append(replace(one, text=f"{one.text} ({times[key]} times)"))
+    return found
 
 
 def _shell(shell: Shell) -> Deviation:
@@ -89,7 +106,8 @@ def _of_attempt(step: StepState, attempt: AttemptState) -> Iterator[Deviation]:
         if check.verdict == "pass" or (check.required and check.verdict != "warn"):
             continue
         kind = "warning" if check.verdict == "warn" else f"optional check: {check.verdict}"
-        yield Deviation(kind, at, step.id, f"{check.check} on {check.host}: {check.observed}")
+        observed = unnamed(check.host, check.observed)
+        yield Deviation(kind, at, step.id, f"{check.check} on {check.host}: {observed}")
     for cancel in attempt.cancels:
         words = {True: "is confirmed gone", False: "is STILL RUNNING", None: "could not be looked at"}
         text = f"{cancel.detail or 'what ran'} {words[cancel.gone]} on {cancel.host}"
@@ -101,9 +119,10 @@ def _failed(step: StepState, attempt: AttemptState) -> Iterator[Deviation]:
     at = attempt.ended_at or attempt.started_at
     for host in attempt.hosts.values():
         if host.outcome in ("failed", "unknown", "cancelled"):
-            text = f"attempt {attempt.number} on {host.name}: {host.summary}"
-            yield Deviation(f"attempt {host.outcome}", at, step.id, text)
-    for check in attempt.checks:
+            text = f"attempt {attempt.number} on {host.name}: {unnamed(host.name, host.summary)}"
+            yield Deviation(f"attempt {host.outcome}", host.ended_at or at, step.id, text)
+    for check, seen in zip(attempt.checks, attempt.checked_at, strict=True):
         if check.required and check.verdict in ("fail", "unknown"):
-            text = f"attempt {attempt.number}: {check.check} on {check.host}: {check.observed}"
-            yield Deviation(f"check {check.verdict}", at, step.id, text)
+            observed = unnamed(check.host, check.observed)
+            text = f"attempt {attempt.number}: {check.check} on {check.host}: {observed}"
+            yield Deviation(f"check {check.verdict}", seen, step.id, text)

@@ -68,7 +68,9 @@ def people(records: Sequence[Record], state: RunState) -> tuple[model.Person, ..
 def objectives(
     state: RunState, guide: Guide | None, used: model.Backup, criteria: tuple[model.Criterion, ...]
 ) -> model.Objectives:
-    return model.Objectives(rto=_rto(state, guide), rpo=_rpo(state, used), criteria=criteria)
+    return model.Objectives(
+        rto=_rto(state, guide), rpo=_rpo(state, used), simulated=state.mode == "practice", criteria=criteria
+    )
 
 
 def _target(state: RunState, name: str, default: str = "") -> float | None:

@@ -30,6 +30,9 @@ _TITLES = (
 )
 
 
+_MET = {True: "met", False: "MISSED", None: "cannot be said"}
+
+
 def markdown(report: model.Report) -> str:
     """All sixteen sections; what a run cannot know says "not recorded"."""
     bodies = (
@@ -104,7 +107,7 @@ def _objectives(part: model.Objectives) -> list[str]:
             took(each.target) if each.target is not None else "not recorded",
             took(each.actual) if each.actual is not None else "not known",
             _margin(each.margin),
-            {True: "met", False: "MISSED", None: "cannot be said"}[each.met],
+            f"{_MET[each.met]}{' (simulated)' if part.simulated and each.met is not None else ''}",
             each.basis,
         )
         for name, each in (("RTO", part.rto), ("RPO", part.rpo))
@@ -152,7 +155,7 @@ def _clock(part: model.Clock) -> list[str]:
                 (
                     when(each.at),
                     each.step,
-                    f"{each.kind}: {each.question}",
+                    f"{each.kind}: {' '.join(each.question.splitlines())}",
                     f"{each.answer} — {each.reason}" if each.reason else each.answer,
                     each.by,
                     each.via,
@@ -196,7 +199,12 @@ def _integrity(part: model.Integrity) -> list[str]:
     lines += table(("database", "in the dump", "restored", "", "refused", "evidence"), databases)
     lines += ["", "Copies of each shard range:", ""]
     lines += table(("database", "ranges", "copies", "", "evidence"), copies)
-    lines += ["", "Comparisons:", "", *checks_table(part.comparisons)]
+    lines += [
+        "",
+        "Comparisons (copies of `_users` also hold `_design/_auth`, which CouchDB makes itself):",
+        "",
+    ]
+    lines += checks_table(part.comparisons)
     return [*lines, "", "Application:", "", *checks_table(part.application)]
 
 
@@ -251,7 +259,10 @@ def _manifest(part: model.Manifest) -> list[str]:
     chain = "whole: every record's hash and link fit" if part.intact else "DAMAGED OR CHANGED"
     return [
         *facts(
-            ("Journal", f"{part.records} records, {chain}"),
+            (
+                "Journal",
+                f"{part.records} records of the run, {chain}; that this report was written follows them",
+            ),
             ("Last hash", part.head),
             *(("Problem", problem) for problem in part.problems),
             *(

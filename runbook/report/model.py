@@ -79,6 +79,7 @@ class Criterion(_Part, frozen=True, kw_only=True):
 class Objectives(_Part, frozen=True, kw_only=True):
     rto: Objective
     rpo: Objective
+    simulated: bool  #: the clock is real; what was recovered is not
     criteria: tuple[Criterion, ...]
 
 
@@ -253,7 +254,7 @@ class Departed(_Part, frozen=True, kw_only=True):
 
 
 class Issue(_Part, frozen=True, kw_only=True):
-    """``lost``: seconds until the step was tried again or decided."""
+    """``at``: when it was seen; ``lost``: seconds from then until the step was tried again or decided."""
 
     at: str
     step: str

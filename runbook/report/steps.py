@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from runbook.events import CheckDone
 from runbook.guide import model as guides
@@ -11,6 +11,7 @@ from runbook.record.runtime import seconds_between
 from runbook.record.state import AttemptState, HostState, RunState, StepState
 from runbook.report import model
 from runbook.report.model import Label, missing
+from runbook.wording import named, unnamed
 
 _BAD = ("fail", "unknown")
 
@@ -166,12 +167,20 @@ def criteria(state: RunState, guide: guides.Guide | None) -> tuple[model.Criteri
         step = state.steps.get(id)
         result, detail = "not run", ""
         if step:
-            result = {"passed": "pass", "running": "not ended"}.get(step.status, step.status)
             final = step.last.checks if step.last else []
-            held = sum(check.verdict in ("pass", "warn") for check in final)
-            detail = f"{held} of {len(final)} checks held in the last attempt" if final else "no checks"
+            warned = step.ended is not None and step.ended.verdict == "warn"
+            passed = "pass, with warnings" if warned else "pass"
+            result = {"passed": passed, "running": "not ended"}.get(step.status, step.status)
+            detail = _held(final) if final else "no checks"
         found.append(model.Criterion(step=id, title=titles.get(id, id), result=result, detail=detail))
     return tuple(found)
+
+
+def _held(checks: Sequence[CheckDone]) -> str:
+    held = sum(check.verdict == "pass" for check in checks)
+    warnings = sum(check.verdict == "warn" for check in checks)
+    text = f"{held} of {len(checks)} checks held in the last attempt"
+    return f"{text}, {warnings} with a warning" if warnings else text
 
 
 def issues(state: RunState) -> tuple[model.Issue, ...]:
@@ -200,14 +209,15 @@ def issues(state: RunState) -> tuple[model.Issue, ...]:
             if not symptom or (following is None and step.status == "passed" and step.how != "by_hand"):
                 continue
             until = following.started_at if following else step.ended_at
+            seen = _seen(attempt)
             found.append(
                 model.Issue(
-                    at=attempt.started_at,
+                    at=seen,
                     step=step.id,
                     symptom=symptom,
                     cause=missing("nobody wrote it down"),
                     solution=_solution(step, following),
-                    lost=seconds_between(attempt.started_at, until) if until else None,
+                    lost=seconds_between(seen, until) if until else None,
                     severity=missing("not asked for"),
                     guide_change=missing("not asked for"),
                     by="",
@@ -217,14 +227,29 @@ def issues(state: RunState) -> tuple[model.Issue, ...]:
     return tuple(sorted(found, key=lambda issue: issue.at))
 
 
+def _seen(attempt: AttemptState) -> str:
+    """When it showed that the attempt would not pass: the first machine or check that told."""
+    found = [
+        host.ended_at
+        for host in attempt.hosts.values()
+        if host.ended_at and host.outcome in ("failed", "unknown", "cancelled")
+    ]
+    found += [
+        at
+        for check, at in zip(attempt.checks, attempt.checked_at, strict=True)
+        if check.required and check.verdict in _BAD
+    ]
+    return min(found, default=attempt.started_at)
+
+
 def _symptom(attempt: AttemptState) -> str:
     found = [
-        f"{host.name}: {host.summary}"
+        named(host.name, host.summary)
         for host in attempt.hosts.values()
         if host.outcome in ("failed", "unknown", "cancelled")
     ]
     found += [
-        f"{check.check} on {check.host}: {check.verdict}: {check.observed}"
+        f"{check.check} on {check.host}: {check.verdict}: {unnamed(check.host, check.observed)}"
         for check in attempt.checks
         if check.required and check.verdict in _BAD
     ]
@@ -234,7 +259,8 @@ def _symptom(attempt: AttemptState) -> str:
 def _solution(step: StepState, following: AttemptState | None) -> str:
     if following:
         worked = step.status == "passed" and following is step.last
-        return f"attempt {following.number}" + (", which passed" if worked else "")
+        again = f"tried again (attempt {following.number})" + (", which passed" if worked else "")
+        return f"{again}; what was mended in between is not on record, unless a note or a shell says it"
     words = {"skipped": "the step was skipped", "overridden": "accepted as it is", "passed": "done by hand"}
     word = words.get(step.status, "open")
     return f"{word}: {step.reason}" if step.reason and word != "open" else word

@@ -33,6 +33,8 @@ _TIGHT: Any = TableFormat(
 #: lines and characters of a check's evidence that are shown; the JSON has all of it
 _EVIDENCE_LINES = 60
 _EVIDENCE_WIDTH = 200
+#: characters of a table's cell
+_CELL = 1500
 
 
 def when(at: str) -> str:
@@ -61,7 +63,7 @@ def ended_in(status: int | None) -> str:
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     """A table of harmless cells; "None on record." when there are no rows. Columns are not
     padded: one long cell would widen every line, and change them all in a comparison."""
-    written = [[cell(str(value)) if value is not None else "?" for value in row] for row in rows]
+    written = [[cell(str(value), limit=_CELL) if value is not None else "?" for value in row] for row in rows]
     if not written:
         return ["None on record."]
     text = tabulate(written, list(headers), _TIGHT, disable_numparse=True, stralign=None)
