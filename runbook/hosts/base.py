@@ -18,6 +18,8 @@ Role = Literal["operator", "production", "backup", "other"]
 Sink = Callable[[bytes], None]
 #: receives (done, total) bytes
 Tick = Callable[[int, int], None]
+#: receives a line about a connection that was lost and is opened again
+Trouble = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,17 @@ class Host(Protocol):
         """Download likewise."""
         ...
 
-    async def get_tree(self, remote: str, local: Path, *, tick: Tick | None = None) -> None:
-        """A folder as one tar stream into ``local.part``, compared file by file by SHA-256,
-        then renamed to ``local`` (which must not exist). Unsafe members are refused."""
+    async def get_tree(
+        self, remote: str, local: Path, *, tick: Tick | None = None, trouble: Trouble | None = None
+    ) -> None:
+        """A folder into ``local.part``, compared file by file by SHA-256, then renamed to ``local``
+        (which must not exist). Over SSH it goes on after a lost connection, and with the next call;
+        what ``local.part`` holds whole is not sent again. Unsafe members are refused."""
         ...
 
-    async def put_tree(self, local: Path, remote: str, *, tick: Tick | None = None) -> None:
+    async def put_tree(
+        self, local: Path, remote: str, *, tick: Tick | None = None, trouble: Trouble | None = None
+    ) -> None:
         """The other way round, with the same guarantees."""
         ...
 
@@ -161,4 +168,15 @@ class Hosts(Protocol):
     async def close(self) -> None: ...
 
 
-__all__ = ["Completed", "Endpoint", "Host", "HostError", "Hosts", "Machine", "Role", "Sink", "Tick"]
+__all__ = [
+    "Completed",
+    "Endpoint",
+    "Host",
+    "HostError",
+    "Hosts",
+    "Machine",
+    "Role",
+    "Sink",
+    "Tick",
+    "Trouble",
+]

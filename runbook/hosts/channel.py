@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import Mapping, Sequence
 from signal import Signals
 from typing import cast
@@ -44,7 +43,7 @@ class Channel(asyncssh.SSHClientSession[bytes]):
         self._nonce = nonce.encode()
         self._collected = collected
         self._head: bytearray | None = bytearray()  # before our line; None after it
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._waiting = 0
         self._whole = False
         self._more = asyncio.Event()
@@ -148,15 +147,16 @@ class Channel(asyncssh.SSHClientSession[bytes]):
             self._wire.write_eof()
 
     async def read(self) -> bytes:
-        """The next piece of stdout; empty at its end."""
+        """What came of stdout meanwhile, at least a byte; empty at its end."""
         while not self._chunks:
             if self.closed.done():
                 return b""
             self._more.clear()
             await self._more.wait()
-        data = self._chunks.popleft()
-        self._waiting -= len(data)
-        if self._waiting <= _AHEAD and self._channel:
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._waiting = 0
+        if self._channel:
             self._channel.resume_reading()
         return data
 

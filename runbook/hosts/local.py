@@ -12,7 +12,7 @@ from typing import Any
 
 from runbook.errors import CouldNotLook, HostError, TimedOut
 from runbook.hosts import localfiles
-from runbook.hosts.base import Completed, Endpoint, Machine, Sink, Tick
+from runbook.hosts.base import Completed, Endpoint, Machine, Sink, Tick, Trouble
 from runbook.hosts.collect import Collected
 from runbook.hosts.processes import end_argv, from_home, read_end, unhurried
 
@@ -162,10 +162,14 @@ class LocalHost:
     async def get_file(self, remote: str, local: Path, *, tick: Tick | None = None) -> None:
         await localfiles.copy_file(self.name, self.path(remote), local, 0o600, tick)
 
-    async def get_tree(self, remote: str, local: Path, *, tick: Tick | None = None) -> None:
+    async def get_tree(
+        self, remote: str, local: Path, *, tick: Tick | None = None, trouble: Trouble | None = None
+    ) -> None:
         await localfiles.copy_tree(self.name, self.path(remote), local, tick)
 
-    async def put_tree(self, local: Path, remote: str, *, tick: Tick | None = None) -> None:
+    async def put_tree(
+        self, local: Path, remote: str, *, tick: Tick | None = None, trouble: Trouble | None = None
+    ) -> None:
         await localfiles.copy_tree(self.name, local, self.path(remote), tick)
 
 

@@ -12,7 +12,7 @@ import asyncssh
 
 from runbook.errors import CouldNotLook, HostError, OutcomeUnknown, TimedOut, Unreachable
 from runbook.hosts import files, transfer, trees
-from runbook.hosts.base import Completed, Endpoint, Machine, Sink, Tick
+from runbook.hosts.base import Completed, Endpoint, Machine, Sink, Tick, Trouble
 from runbook.hosts.channel import Channel, NotBegun, begin, end
 from runbook.hosts.collect import Collected
 from runbook.hosts.connection import AcceptKey, Connection, SshOptions
@@ -212,11 +212,15 @@ class SshHost:
     async def get_file(self, remote: str, local: Path, *, tick: Tick | None = None) -> None:
         await transfer.get_file(self, remote, local, tick)
 
-    async def get_tree(self, remote: str, local: Path, *, tick: Tick | None = None) -> None:
-        await trees.get_tree(self, remote, local, tick)
+    async def get_tree(
+        self, remote: str, local: Path, *, tick: Tick | None = None, trouble: Trouble | None = None
+    ) -> None:
+        await trees.get_tree(self, remote, local, tick, trouble)
 
-    async def put_tree(self, local: Path, remote: str, *, tick: Tick | None = None) -> None:
-        await trees.put_tree(self, local, remote, tick)
+    async def put_tree(
+        self, local: Path, remote: str, *, tick: Tick | None = None, trouble: Trouble | None = None
+    ) -> None:
+        await trees.put_tree(self, local, remote, tick, trouble)
 
 
 class _Overdue(Exception):

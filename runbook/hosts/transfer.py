@@ -5,6 +5,7 @@ compared by SHA-256, then renamed. The target is the old file or the whole new o
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import posixpath
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from runbook.errors import HostError, OutcomeUnknown, TimedOut, Unreachable
-from runbook.hosts.base import Tick
+from runbook.hosts.base import Tick, Trouble
 from runbook.hosts.channel import complaint
 from runbook.hosts.files import SUM, absolute, find_sum, script
 from runbook.hosts.localfiles import part_of
@@ -28,9 +29,9 @@ BLOCK = 256 * 1024
 STALL = 300.0
 #: seconds for hashing a file there
 _HASHING = 3600.0
-#: connections tried for one transfer, and seconds before the second (then doubled)
-TRIES = 5
-PAUSE = 1.0
+#: tries in a row in which no byte moved, and seconds after the first (then doubled, up to the longest)
+TRIES = 6
+PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 _PREPARE = (
     SUM
@@ -63,42 +64,54 @@ wc -c < "$1" && sum < "$1"
 _SEND = r"""exec tail -c "+$2" -- "$1" """
 
 
-class _Differs(Exception):
-    pass
+class Differs(Exception):
+    """What came is not what is there: it is tried once more."""
 
 
 async def put_file(host: SshHost, local: Path, remote: str, mode: int, tick: Tick | None) -> None:
     target = absolute(remote)
 
-    async def once() -> int:
-        with await _open(host, local) as file:
-            return await _put(host, file, target, mode, tick)
+    async def once() -> None:
+        await put_once(host, local, target, f"{target}.part", mode, tick)
 
-    await _resuming(host, once, f"{remote} is unchanged; what was sent is kept in {remote}.part.")
+    await resuming(host, once, f"{remote} is unchanged; what was sent is kept in {remote}.part.")
 
 
 async def get_file(host: SshHost, remote: str, local: Path, tick: Tick | None) -> None:
-    async def once() -> int:
-        return await _get(host, absolute(remote), local, tick)
+    async def once() -> None:
+        await get_once(host, absolute(remote), local, part_of(local), tick)
 
-    await _resuming(host, once, f"{local} is unchanged; what came is kept in {part_of(local)}.")
+    await resuming(host, once, f"{local} is unchanged; what came is kept in {part_of(local)}.")
 
 
-async def _resuming(host: SshHost, once: Callable[[], Awaitable[int]], kept: str) -> None:
-    """Go on after a lost connection; what is there is looked at anew each time."""
-    differed = False
-    for attempt in range(TRIES):
+async def resuming(
+    host: SshHost,
+    once: Callable[[], Awaitable[None]],
+    kept: str,
+    *,
+    moved: Callable[[], int] = lambda: 0,
+    trouble: Trouble | None = None,
+) -> None:
+    """Go on after a lost connection; what is there is looked at anew each time. It is given up after
+    TRIES in a row without a byte more (``moved``). Raises HostError."""
+    failures, before, differed = 0, 0, False
+    while True:
         try:
             await once()
             return
         except (OutcomeUnknown, Unreachable) as error:
-            if attempt == TRIES - 1 or (attempt == 0 and isinstance(error, Unreachable)):
+            begun, now = bool(before or failures), moved()
+            failures, before = (1 if now > before else failures + 1), now
+            if failures == TRIES or (not begun and not now and isinstance(error, Unreachable)):
                 raise Unreachable(
                     host.name, f"{error.what} {kept}", next="Try again: it goes on there."
                 ) from error
-            await asyncio.sleep(min(PAUSE * 2**attempt, 10))
-        except _Differs as error:
-            if differed or attempt == TRIES - 1:
+            pause = min(PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+            if trouble:
+                trouble(f"Connection to {host.name} lost; going on in {pause:g}s. What was moved is kept.")
+            await asyncio.sleep(pause)
+        except Differs as error:
+            if differed:
                 raise HostError(
                     host.name,
                     f"{host.name}: {error} after the transfer. The target is unchanged.",
@@ -106,13 +119,22 @@ async def _resuming(host: SshHost, once: Callable[[], Awaitable[int]], kept: str
                 ) from error
             differed = True
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise HostError(
-                host.name, f"{host.name}: {error.filename or 'file'}: {error.strerror}. {kept}"
+                host.name,
+                f"{host.name}: {error.filename or 'file'}: {error.strerror}. {kept}",
+                next="Make room there and try again: it goes on where it stopped." if full else "",
             ) from error
 
 
-async def _put(host: SshHost, file: BinaryIO, target: str, mode: int, tick: Tick | None) -> int:
-    part, total = f"{target}.part", os.fstat(file.fileno()).st_size
+async def put_once(host: SshHost, local: Path, target: str, part: str, mode: int, tick: Tick | None) -> str:
+    """One try; what ``part`` holds already is kept when it is right. Its SHA-256."""
+    with await _open(host, local) as file:
+        return await _put(host, file, target, part, mode, tick)
+
+
+async def _put(host: SshHost, file: BinaryIO, target: str, part: str, mode: int, tick: Tick | None) -> str:
+    total = os.fstat(file.fileno()).st_size
     done = await script(host, _PREPARE, part, posixpath.dirname(target), timeout=_HASHING)
     if not done.ok:
         raise HostError(host.name, f"{host.name}: {part}: {complaint(host.name, done)}. Nothing was sent.")
@@ -148,18 +170,18 @@ async def _put(host: SshHost, file: BinaryIO, target: str, mode: int, tick: Tick
     args = (part, target, digest.hexdigest(), f"{mode:o}")
     settled = await script(host, _SETTLE, *args, timeout=_HASHING)
     if settled.stdout.strip() == b"differs":
-        raise _Differs(f"{part} differs from what was sent")
+        raise Differs(f"{part} differs from what was sent")
     if settled.stdout.strip() != b"settled":
         raise HostError(
             host.name,
             f"{host.name}: {part} could not be renamed to {target}: {complaint(host.name, settled)}. "
             f"{target} is unchanged.",
         )
-    return sent
+    return digest.hexdigest()
 
 
-async def _get(host: SshHost, source: str, local: Path, tick: Tick | None) -> int:
-    part = part_of(local)
+async def get_once(host: SshHost, source: str, local: Path, part: Path, tick: Tick | None) -> str:
+    """The other way round."""
     await asyncio.to_thread(local.parent.mkdir, parents=True, exist_ok=True)
     with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b") as file:
         there = os.fstat(file.fileno()).st_size
@@ -190,9 +212,9 @@ async def _get(host: SshHost, source: str, local: Path, tick: Tick | None) -> in
         raise HostError(host.name, f"{host.name}: {source}: {why}. {local} is unchanged.")
     if there != total or digest.hexdigest() != want:
         part.unlink()
-        raise _Differs(f"{part} differs from {source}")
+        raise Differs(f"{part} differs from {source}")
     await asyncio.to_thread(part.replace, local)
-    return there
+    return want
 
 
 async def _open(host: SshHost, local: Path) -> BinaryIO:

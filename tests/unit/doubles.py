@@ -21,7 +21,7 @@ from runbook.clock import Clock, SystemClock
 from runbook.context import Context, Look
 from runbook.errors import CouldNotLook, Unreachable, WaitsForPerson
 from runbook.events import Mode, Option, QuestionKind
-from runbook.hosts.base import Completed, Endpoint, Host, Machine, Role, Sink, Tick
+from runbook.hosts.base import Completed, Endpoint, Host, Machine, Role, Sink, Tick, Trouble
 from runbook.secrets import Secret
 from runbook.site.model import CouchDB, ListedMachine, Machines, Platform, SecretRef, Site
 
@@ -122,14 +122,18 @@ class ScriptedHost:
     async def get_file(self, remote: str, local: Path, *, tick: Tick | None = None) -> None:
         local.write_bytes(self.files[remote])
 
-    async def get_tree(self, remote: str, local: Path, *, tick: Tick | None = None) -> None:
+    async def get_tree(
+        self, remote: str, local: Path, *, tick: Tick | None = None, trouble: Trouble | None = None
+    ) -> None:
         for path, data in self.files.items():
             if path.startswith(remote.rstrip("/") + "/"):
                 target = local / path[len(remote.rstrip("/")) + 1 :]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(data)
 
-    async def put_tree(self, local: Path, remote: str, *, tick: Tick | None = None) -> None:
+    async def put_tree(
+        self, local: Path, remote: str, *, tick: Tick | None = None, trouble: Trouble | None = None
+    ) -> None:
         for path in sorted(local.rglob("*")):
             if path.is_file():
                 self.files[f"{remote}/{path.relative_to(local)}"] = path.read_bytes()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runbook.errors import TimedOut
-from runbook.hosts.base import Completed, Machine, Sink, Tick
+from runbook.hosts.base import Completed, Machine, Sink, Tick, Trouble
 from tests.unit.doubles import ScriptedHost, machine
 
 
@@ -93,7 +93,9 @@ class Here(ScriptedHost):
         if tick:
             tick(1, 1)
 
-    async def get_tree(self, remote: str, local: Path, *, tick: Tick | None = None) -> None:
+    async def get_tree(
+        self, remote: str, local: Path, *, tick: Tick | None = None, trouble: Trouble | None = None
+    ) -> None:
         await self._step()
         assert not local.exists()
         await self.run(["cp", "-a", "--", remote, str(local)])

@@ -11,13 +11,14 @@ import subprocess
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook.errors import HostError
-from runbook.hosts import localfiles, transfer, trees
+from runbook.hosts import listing, localfiles, tarstream, transfer
 from runbook.hosts.base import Host
 from runbook.hosts.local import LocalHost
 from runbook.hosts.ssh import SshHost
@@ -253,6 +254,8 @@ async def test_left_over_parts_are_begun_afresh(host: Host, home: Path, tree: Pa
     for part in (home / "new.part", tmp_path / "back.part"):
         part.mkdir()
         (part / "stale").touch()
+        (part / "a").symlink_to("/etc")
+        (part / "-rf").mkdir()
     await host.put_tree(tree, "new")
     await host.get_tree("new", tmp_path / "back")
     assert localfiles.manifest(tmp_path / "back") == localfiles.manifest(tree)
@@ -279,13 +282,14 @@ async def test_a_link_out_is_refused_both_ways(vm: SshHost, home: Path, tree: Pa
 async def test_a_copy_that_differs_is_not_taken(
     vm: SshHost, home: Path, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = trees.remote_manifest
+    true = listing.sums
 
-    async def other(host: SshHost, folder: str) -> dict[str, str]:
-        return await true(host, folder) | {"a/file7": "0" * 64}
+    async def other(host: SshHost, folder: str, names: Any, **more: Any) -> dict[str, str]:
+        found = await true(host, folder, names, **more)
+        return found | {"a/file7": "0" * 64} if "a/file7" in found else found
 
     await vm.put_tree(tree, "new")
-    monkeypatch.setattr(trees, "remote_manifest", other)
+    monkeypatch.setattr(listing, "sums", other)
     with pytest.raises(HostError, match="'a/file7' differs"):
         await vm.get_tree("new", tmp_path / "back")
     with pytest.raises(HostError, match="'a/file7' differs"):
@@ -338,7 +342,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int =
 )
 def test_unsafe_members_are_refused(info: tarfile.TarInfo, reason: str) -> None:
     with pytest.raises(HostError) as failure:
-        trees.refuse_unsafe(info, "vm1")
+        tarstream.refuse_unsafe(info, "vm1")
     assert f"({reason})" in failure.value.what
 
 
@@ -347,22 +351,31 @@ def test_unsafe_members_are_refused(info: tarfile.TarInfo, reason: str) -> None:
     [member("./a/b"), member("a/b", tarfile.SYMTYPE, "../c"), member("a/b", tarfile.LNKTYPE, "a/c")],
 )
 def test_safe_members_pass(info: tarfile.TarInfo) -> None:
-    trees.refuse_unsafe(info, "vm1")
+    tarstream.refuse_unsafe(info, "vm1")
 
 
-def test_a_link_that_came_before_is_not_followed_out(tmp_path: Path) -> None:
-    """Each link alone stays inside; together they would climb out."""
+def packed(*members: tarfile.TarInfo) -> io.BytesIO:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.addfile(member("a", tarfile.DIRTYPE, mode=0o755))
-        archive.addfile(member("a/up", tarfile.SYMTYPE, ".."))
-        archive.addfile(member("b", tarfile.SYMTYPE, "a/up/.."))
-        archive.addfile(member("b/evil"), io.BytesIO())
+        for one in members:
+            archive.addfile(one, io.BytesIO(b"x" * one.size))
     buffer.seek(0)
-    (tmp_path / "in").mkdir()
-    with pytest.raises((HostError, tarfile.TarError)):
-        trees._unpack(buffer, tmp_path / "in", "vm1")
-    assert not (tmp_path / "evil").exists()
+    return buffer
+
+
+def test_links_that_climb_out_together_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    climbing = packed(member("a/up", tarfile.SYMTYPE, ".."), member("b", tarfile.SYMTYPE, "a/up/.."))
+    with pytest.raises(HostError, match="link out"):
+        tarstream.unpack_links(climbing, tmp_path / "in", "vm1", {"a/up", "b"})
+
+
+@pytest.mark.parametrize("other", [member("b", tarfile.SYMTYPE, "a"), member("a"), member("b")])
+def test_what_was_not_asked_for_is_refused(tmp_path: Path, other: tarfile.TarInfo) -> None:
+    archive = packed(member("a", tarfile.SYMTYPE, "b"), other)
+    with pytest.raises(HostError, match="was not asked for"):
+        tarstream.unpack_links(archive, tmp_path, "vm1", {"a"})
+    assert not list(tmp_path.iterdir())
 
 
 names = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name)
@@ -378,13 +391,13 @@ def test_manifests_of_any_names(batches: list[list[bytes]]) -> None:
             raw += (b"\\" if b"\n" in name else b"") + digest.encode() + b"\n"
             want[os.fsdecode(name)] = digest
         raw += b"\0"
-    assert trees.parse_manifest(raw) == want
+    assert listing.parse_sums(raw) == want
 
 
 @given(st.binary(max_size=300))
 def test_manifest_garbage_is_refused_or_empty(raw: bytes) -> None:
     try:
-        found = trees.parse_manifest(raw)
+        found = listing.parse_sums(raw)
     except ValueError:
         return
     assert all(len(digest) == 64 for digest in found.values())
@@ -394,7 +407,7 @@ def test_a_missing_sum_is_noticed() -> None:
     digest = "0" * 64
     for raw in (f"./a\0./b\0\0{digest}\n\0", f"./a\0\0{digest}\n{digest}\n\0", "./a\0"):
         with pytest.raises(ValueError, match=r"changed|cut off"):
-            trees.parse_manifest(raw.encode())
+            listing.parse_sums(raw.encode())
 
 
 async def test_a_machine_that_has_only_busybox(
