@@ -256,8 +256,8 @@ def _is_archive(name: str) -> bool:
 
 
 def set_aside(name: str) -> bool:
-    """Is a folder of that name not a backup's, but one half made or kept from before, or hidden?"""
-    return name.endswith(".part") or ".before-" in name or name.startswith(".")
+    """Is a folder of that name not a backup's, but half made, kept from before, found damaged, or hidden?"""
+    return name.endswith(".part") or ".before-" in name or ".damaged-" in name or name.startswith(".")
 
 
 async def find_remote(host: Host, root: str, expected: Iterable[str] = ()) -> list[Backup]:

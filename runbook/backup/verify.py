@@ -65,6 +65,7 @@ def verify(
     domain: str = "",
     base: str = "10.0.1.10",
     share: float = earlier.SHARE,
+    among: Path | None = None,
     tick: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Verified:
@@ -72,7 +73,8 @@ def verify(
 
     ``roots``: folders on the backup VM that hold the tiers; ``expected``: databases every node must
     have; ``largest``: the servers' limit for a document in bytes; ``rpo`` in seconds; ``domain``: the
-    site's; ``base``: the address of node 1; ``share``: of an earlier backup's documents that may be gone.
+    site's; ``base``: the address of node 1; ``share``: of an earlier backup's documents that may be gone;
+    ``among``: the folder that holds the others, where it does not lie beside them.
     ``tick`` hears (bytes read, bytes in all); a set ``stop`` ends it with InterruptedError. Raises
     UseError, CouldNotLook, OSError.
     """
@@ -90,7 +92,7 @@ def verify(
         else:
             content = source.read_archive(path, largest, work)
         copies.compare(content, largest, base, work, found)
-    return _judged(content, wanted, tuple(roots), now, rpo, domain, share, found)
+    return _judged(content, wanted, tuple(roots), now, rpo, domain, share, among or content.beside, found)
 
 
 def _judged(
@@ -101,6 +103,7 @@ def _judged(
     rpo: float,
     domain: str,
     share: float,
+    among: Path,
     found: Findings,
 ) -> Verified:
     manifest = content.examined.get(MANIFEST)
@@ -121,7 +124,7 @@ def _judged(
     ours = parts.judge(content, domain, found)
     way = listing.checksum(content, backup, roots, found)
     listed = listing.sums(content, found)
-    before = earlier.compare(content, backup.made, share, found, wanted)
+    before = earlier.compare(content, backup.made, share, found, wanted, among)
     age.judge(backup, now, rpo, found, ours=content.ours)
     return Verified(
         backup=backup,

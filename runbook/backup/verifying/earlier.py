@@ -23,13 +23,13 @@ _PASSING = ("_replicator", "_global_changes")
 _DUMP = re.compile(r"node-[^/]+/[^/]+\.json")
 
 
-def find(content: Content, made: datetime | None) -> Backup | None:
-    """The newest complete backup beside this one that is older than it. Raises OSError."""
+def find(content: Content, made: datetime | None, among: Path) -> Backup | None:
+    """The newest complete backup in that folder that is older than this one. Raises OSError."""
     if made is None:
         return None
     found = []
-    for folder in content.beside.iterdir():
-        if folder == content.path or folder.name.endswith(".part") or ".before-" in folder.name:
+    for folder in among.iterdir():
+        if folder == content.path or layout.set_aside(folder.name):
             continue
         if folder.is_symlink() or not (folder / manifest.NAME).is_file():
             continue
@@ -61,11 +61,16 @@ def announced(backup: Backup) -> dict[str, int | None]:
 
 
 def compare(
-    content: Content, made: datetime | None, share: float, found: Findings, wanted: tuple[str, ...]
+    content: Content,
+    made: datetime | None,
+    share: float,
+    found: Findings,
+    wanted: tuple[str, ...],
+    among: Path,
 ) -> str:
     """The id of the earlier one; "" when there is none. Never raises for what is wrong with that one."""
     try:
-        before = find(content, made)
+        before = find(content, made, among)
         rows = announced(before) if before else {}
     except OSError as error:
         found.add("earlier one", "unjudged", f"no earlier backup could be read: {error.strerror}")

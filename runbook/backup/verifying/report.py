@@ -30,6 +30,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     domain: str = ""
     base: str = "10.0.1.10"
     share: float = SHARE
+    among: str = ""  #: the folder that holds the others, where it does not lie beside them
     write_sums: bool = False
     by: str = ""
 
@@ -68,6 +69,22 @@ def carry_out(
 ) -> Report:
     """Verify, put it on record in the folder that holds the backup, and write a list of SHA-256s if that
     was asked for. Raises as verify does."""
+    report, found = examined(order, tick, stop)
+    if order.write_sums:
+        report = _with_sums(report, found)
+    folder = Path(found.backup.path).parent
+    try:
+        ledger.add(folder, entry(report, order.by))
+        return msgspec.structs.replace(report, ledger=str(folder / ledger.NAME))
+    except OSError as error:
+        text = f"{folder / ledger.NAME} could not be written: {error.strerror}"
+        return msgspec.structs.replace(report, unrecorded=text)
+
+
+def examined(
+    order: Order, tick: Callable[[int, int], None] | None = None, stop: threading.Event | None = None
+) -> tuple[Report, Verified]:
+    """Verify alone; nothing is written anywhere. Raises as verify does."""
     found = verify(
         Path(order.path),
         roots=order.roots,
@@ -78,19 +95,11 @@ def carry_out(
         domain=order.domain,
         base=order.base,
         share=order.share,
+        among=Path(order.among) if order.among else None,
         tick=tick,
         stop=stop,
     )
-    report = _report(found)
-    if order.write_sums:
-        report = _with_sums(report, found)
-    folder = Path(found.backup.path).parent
-    try:
-        ledger.add(folder, _entry(report, order.by))
-        return msgspec.structs.replace(report, ledger=str(folder / ledger.NAME))
-    except OSError as error:
-        text = f"{folder / ledger.NAME} could not be written: {error.strerror}"
-        return msgspec.structs.replace(report, unrecorded=text)
+    return _report(found), found
 
 
 def _report(found: Verified) -> Report:
@@ -140,7 +149,8 @@ def _with_sums(report: Report, found: Verified) -> Report:
         return msgspec.structs.replace(report, remarks=(*report.remarks, error.what))
 
 
-def _entry(report: Report, by: str) -> Entry:
+def entry(report: Report, by: str) -> Entry:
+    """For the ledger."""
     said = (*report.problems, *report.remarks)
     return Entry(
         id=report.id,
