@@ -49,7 +49,7 @@ KEYS = (
     ),
     Key("send", "f2", "send", "send", "Send what was typed when it has several lines (evidence).", "run", 11),
     Key("pane", "tab", "pane", "pane", "The next pane: steps, details, output, question.", "run", 20),
-    Key("output", "o", "output", "output", "What the machines print: large, and back.", "run", 30),
+    Key("output", "o", "output", "output", "What the machines print: large; o or esc: back.", "run", 30),
     Key("host", "1,2,3,4,5,6,7,8,9", "", "machine", "Output of the first, second, … machine.", shown="1–9"),
     Key("follow", "end", "follow", "follow", "To the end of the output, and follow it.", shown="End"),
     Key("scroll", "pageup,pagedown", "", "scroll", "Scroll details or output.", shown="PgUp PgDn"),

@@ -62,8 +62,14 @@ class View:
     def mark(self) -> Mark:
         if self.asked:
             return STEP["asking"]
-        looking = self.earlier or self.step.id in self.looking
-        return Mark("▶", "looking", "accent") if looking else STEP[self.known.status]
+        if self.earlier or self.step.id in self.looking:
+            return Mark("▶", "looking", "accent")
+        return STEP["warned" if self.warned else self.known.status]
+
+    @property
+    def warned(self) -> bool:
+        """It passed, and a check had a warning."""
+        return warned(self.known)
 
     @property
     def seconds(self) -> float:
@@ -89,6 +95,10 @@ class View:
         attempts = self.known.attempts
         begun = any(host.started_at for attempt in attempts for host in attempt.hosts.values())
         return begun or any(check.phase == "after" for attempt in attempts for check in attempt.checks)
+
+
+def warned(step: StepState) -> bool:
+    return step.status == "passed" and step.ended is not None and step.ended.verdict == "warn"
 
 
 def draw(view: View, paper: Paper) -> None:

@@ -24,6 +24,7 @@ STEP = {
     "running": Mark("▶", "running", "accent"),
     "asking": Mark("?", "asks you", "warning"),
     "passed": Mark("✓", "passed", "success"),
+    "warned": Mark("!", "passed", "warning"),
     "failed": Mark("✗", "failed", "error"),
     "skipped": Mark("»", "skipped", "warning"),
     "overridden": Mark("!", "accepted", "warning"),

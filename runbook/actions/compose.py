@@ -20,6 +20,9 @@ from runbook.platform.troubles import SERVICES, Trouble, explain, last_lines
 from runbook.platform.watching import now
 from runbook.units import Duration, duration, parse_duration
 
+#: lines of a service's log that go into the output when it is not steady
+_LOGGED = 20
+
 
 class UpParams(Params, frozen=True, kw_only=True):
     """``services``: empty = all whose profile is on. ``once``: services that are meant to end with
@@ -176,7 +179,8 @@ async def _believe_the_world(context: Context, watch: Watch, project: str, done:
 
 
 async def _until_steady(context: Context, watch: Watch, project: str, params: UpParams) -> list[Standing]:
-    """Look until all are steady; ActionFailed with cause and log lines when one fails or time is over."""
+    """Look until all are steady; ActionFailed with the cause when one fails or time is over, its last log
+    lines in the output."""
     host, limit = context.host, parse_duration(params.timeout)
     began = now()
     async for standings in watching.looks(host, project, watch, parse_duration(params.every)):
@@ -184,15 +188,17 @@ async def _until_steady(context: Context, watch: Watch, project: str, params: Up
         if state == "steady":
             break
         if state == "failing":
-            raise await _failure(host, standings, "")
+            raise await _failure(context, standings, "")
         for one in standings:  # a cause that restarting cannot cure need not be waited for
             if one.container and one.restarts >= 2 and (await _logs(host, one.container))[1]:
-                raise await _failure(host, [one], "")
+                raise await _failure(context, [one], "")
         if now() - began >= limit:
-            raise await _failure(host, standings, f" within {duration(limit)}")
+            raise await _failure(context, standings, f" within {duration(limit)}")
         left = [one for one in standings if one.state != "steady"]
-        context.voice.waiting(f"steady: {steady.describe(left)}", limit)
-        context.voice.progress("services steady", len(standings) - len(left), len(standings), "services")
+        steadied = len(standings) - len(left)
+        which = "; ".join(f"{one.service} ({one.text})" for one in left)
+        aside = f", {steadied} of {len(standings)} services are" if steadied else ""
+        context.voice.waiting(f"{which} to be steady{aside}", limit)
     return standings
 
 
@@ -201,8 +207,14 @@ async def _logs(host: Host, container: Container) -> tuple[str, Trouble | None]:
     return text, explain(text, SERVICES)
 
 
-async def _failure(host: Host, standings: list[Standing], when: str) -> ActionFailed:
-    """Names container, status, exit status, restarts, the known cause and the last log lines."""
+def _shortened(text: str, most: int = 160) -> str:
+    return text if len(text) <= most else f"{text[:most].rstrip()} …"
+
+
+async def _failure(context: Context, standings: list[Standing], when: str) -> ActionFailed:
+    """Names container, status, exit status, restarts and the known cause; without one, the last line that
+    it logged. More of the log goes into the output."""
+    host = context.host
     bad = [one for one in standings if one.state == "failing"] or [
         one for one in standings if one.state != "steady"
     ]
@@ -215,8 +227,11 @@ async def _failure(host: Host, standings: list[Standing], when: str) -> ActionFa
             if trouble:
                 words.append(trouble.what)
                 next_.append(trouble.next)
-            words.append(f"Its last lines: {last_lines(log, 3) or 'none'}")
-            next_.append(f"The whole log: docker logs {one.container.name}.")
+            else:
+                words.append(f"Its last line: {_shortened(last_lines(log, 1)) or 'none'}.")
+            for line in log.splitlines()[-_LOGGED:]:
+                context.voice.say(f"{one.container.name}: {line}")
+            next_.append(f"Its last lines are in the output; all: docker logs {one.container.name}.")
         found.append(" ".join(words))
     next_.append("The containers were left as they are; mend the cause, then retry.")
     return ActionFailed(f"{host.name}: {'; '.join(found)}", next=" ".join(dict.fromkeys(next_)))

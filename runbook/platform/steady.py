@@ -112,7 +112,7 @@ class Watch:
             return Standing(one.service, state, text, one, restarts)
 
         ending = f"exit status {one.exit_code}{' (out of memory)' if one.oom else ''}"
-        died = f"restarted {restarts} times, last {ending}"
+        died = f"restarted {_times(restarts)}, last {ending}"
         if restarts >= CRASHES:
             return standing("failing", f"crash loop: {died}")
         if one.status in ("exited", "dead"):
@@ -131,10 +131,14 @@ class Watch:
         if one.health == "starting":
             return standing("waiting", "running, health check not passed yet")
         healthy = " and healthy" if one.health else ""
-        remark = f", restarted {restarts} times" if restarts else ""
+        remark = f", restarted {_times(restarts)}" if restarts else ""
         if passed >= self.window and seen.looks >= LOOKS:
             return standing("steady", f"running{healthy}, unchanged for {duration(passed)}{remark}")
         return standing("waiting", f"running{healthy} for {duration(passed)}{remark}")
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def overall(standings: Sequence[Standing]) -> State:

@@ -27,7 +27,8 @@ class Lock:
             self._file = -1
             raise JournalLocked(
                 f"The run in {path.parent} is open elsewhere: {holder}.",
-                next="Go on there, or end that program first. Nothing was changed.",
+                next="Go on there, or leave it there first: q in the app, where nothing is lost by it. "
+                "Nothing was changed here.",
             )
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode(), 0)

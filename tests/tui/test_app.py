@@ -295,7 +295,7 @@ async def test_notes_and_issues_at_any_moment() -> None:
         await pilot.press("f4")
         await until(pilot, "Issue on step unpack")
         await pilot.press(*"disk", "enter")
-        await until(pilot, "On record: issue.")
+        await until(pilot, "Your issue is on record.")
         assert run.calls == [
             ("note", "note", "slow", "ana", "unpack"),
             ("note", "issue", "disk", "ana", "unpack"),

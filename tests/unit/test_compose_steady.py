@@ -86,7 +86,7 @@ def test_a_restart_since_it_was_seen_begins_a_new_window_and_is_told() -> None:
     later = Watch(["couchdb"], 2, seen=seen)
     assert overall(later.see(10.0, again)) == "waiting"
     later.see(11.0, again)
-    assert describe(later.see(12.0, again)) == "couchdb running, unchanged for 2s, restarted 1 times"
+    assert describe(later.see(12.0, again)) == "couchdb running, unchanged for 2s, restarted once"
 
 
 def test_a_container_of_another_id_has_everything_before_it() -> None:

@@ -82,11 +82,14 @@ async def test_the_cookie_monster_is_named_though_up_exits_0() -> None:
     host = vm(b"[]", *dying).on(
         "docker logs", Completed(0, b"", b"Monster detected ohno!, aborting startup.\n")
     )
+    here = context(host)
     with pytest.raises(ActionFailed) as caught:
-        await act(host)
+        await Up().act(here, QUICK, await Up().plan(here, QUICK))
     what = caught.value.what
     assert "vm1" in what and "couchdb" in what and "restarted 2 times" in what and "exit status 1" in what
-    assert "refuses the cookie `monster`" in what and "Monster detected" in what
+    assert "refuses the cookie `monster`" in what and "Monster detected" not in what
+    assert "couchdb: Monster detected ohno!, aborting startup." in here.voice.said
+    assert "couchdb (restarted once, last exit status 1) to be steady" == here.voice.waits[-1][0]
     assert "COUCHDB_COOKIE" in caught.value.next and "docker logs couchdb" in caught.value.next
 
 
@@ -259,7 +262,7 @@ async def test_a_service_that_died_since_the_action_saw_it_is_watched_anew_and_r
     await act(host)
     host.on(INSPECT, again)
     found = await checks.steady(context(host), services="couchdb", over="0s")
-    assert found.verdict == "warn" and "restarted 1 times" in found.observed
+    assert found.verdict == "warn" and "restarted once" in found.observed
     dies = vm(well)
     await act(dies)
     dies.on(INSPECT, [inspect(inspected(restarts=n)) for n in range(1, 20)])

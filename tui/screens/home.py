@@ -123,7 +123,7 @@ class Home(Screen[None]):
 
     def _foot(self) -> Content:
         contact = printable(one_line(self.data.contacts), limit=200)
-        parts: list[tuple[str, str]] = [(" Emergency contact ", "bold"), (contact, "")]
+        parts: list[tuple[str, str]] = [(" Emergency contact: ", "bold"), (contact, "")]
         if self.data.problem:
             first = self.data.problem.split("\n")[0].split(". ")[0].rstrip(".")
             parts.append(("\n Practice only ", tone("warning") + " bold"))

@@ -91,6 +91,7 @@ class RunScreen(RunKeys, Screen[int]):
             self.app.push_screen(problem(error, "The run has stopped here"))
         finally:
             self.bridge.version += 1
+            self.remove_class("-big-output")  # why it stopped is said beside it
         if self.verdict is not None:
             self.run_worker(self._keep_report(), exit_on_error=False)
 

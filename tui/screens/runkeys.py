@@ -102,9 +102,10 @@ class RunKeys(Screen[Any]):
         self.query_one(Detail).scroll_page_down(animate=False)
 
     def key_escape(self) -> None:
-        if self.query_one(QuestionPanel).decline():
-            return
-        self.action_current()
+        if self.has_class("-big-output"):
+            self.action_output()
+        elif not self.query_one(QuestionPanel).decline():
+            self.action_current()
 
     # ── the record ─────────────────────────────────────────────────────────────────────────
     async def action_send(self) -> None:
@@ -115,7 +116,7 @@ class RunKeys(Screen[Any]):
 
         def write(text: str | None) -> None:
             if text:
-                self._do(self.run.note(kind, text, self.bridge.by, step), f"On record: {kind}.")
+                self._do(self.run.note(kind, text, self.bridge.by, step), f"Your {kind} is on record.")
 
         self.app.push_screen(
             Write(f"{kind.capitalize()} on step {step}", "Goes on the record with the time."), write

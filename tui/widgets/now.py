@@ -10,8 +10,8 @@ from runbook.record.state import RunState
 from runbook.text import printable
 from runbook.units import duration
 from tui.bridge import Sign
-from tui.sections import View, sign_text
-from tui.words import GONE, RUN, STEP, Mark, where
+from tui.sections import View, sign_text, warned
+from tui.words import GONE, RUN, STEP, Mark, plural, where
 
 #: seconds without a sign of life after which the line says so aloud
 QUIET = 60.0
@@ -31,7 +31,7 @@ def sentence(
         return RUN[state.ended.verdict], printable(f"The run has ended{reason}.  r: report")
     if view is None:
         return Mark("…", "starting", "accent"), ""
-    place = f"step {view.number} of {steps}"
+    place = f"step {view.number} of {steps}{_warnings(state)}"
     if view.question is not None:
         return STEP["asking"], f"{place} · your answer is needed below"
     if view.looking:
@@ -49,6 +49,12 @@ def sentence(
         ), f"{place} · {doing} · QUIET for {duration(quiet)}{limit}{stop}"
     heard_ago = f" · heard {duration(quiet)} ago" if quiet >= SILENT else ""
     return STEP["running"], f"{place} · {doing}{heard_ago}{stop}"
+
+
+def _warnings(state: RunState) -> str:
+    """Steps that passed with a warning are not to be passed over."""
+    count = sum(warned(step) for step in state.steps.values())
+    return f" · ! {plural(count, 'step')} passed with a warning" if count else ""
 
 
 def cancelling(state: RunState, view: View) -> tuple[Mark, str] | None:
