@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runbook import catalog
 from runbook.clock import Clock
@@ -30,6 +30,9 @@ from runbook.site.model import Site
 from runbook.tofu import program as tofu
 from runbook.workbench import Workbench
 
+if TYPE_CHECKING:
+    from runbook.hosts.connection import AcceptKey
+
 #: the step that stands for "by themselves": it is in no file
 STEP = Step("check", "Checks", "", on="each production", section=Section("", "", 0, "", "", {}, ()))
 
@@ -47,6 +50,7 @@ class Looker:
     saved: Mapping[str, Mapping[str, Any]]
     run_dir: Path
     clock: Clock
+    redactor: Redactor
     catalog: Checks = catalog
     live: Callable[[Live], None] = field(default=_nothing)
 
@@ -73,9 +77,11 @@ class Looker:
 
 
 @asynccontextmanager
-async def looker(bench: Workbench, run: str = "") -> AsyncIterator[Looker]:
+async def looker(
+    bench: Workbench, run: str = "", accept_key: AcceptKey | None = None
+) -> AsyncIterator[Looker]:
     """``run``: take settings and saved values from that run. Machines that neither name are asked of
-    OpenTofu's outputs. A machine met for the first time is not trusted: nobody compares its key."""
+    OpenTofu's outputs. A machine met for the first time is not trusted unless ``accept_key`` says so."""
     site, mode, saved, folder = _world(bench, run)
     outputs = {name: value for values in saved.values() for name, value in values.items()}
 
@@ -84,9 +90,6 @@ async def looker(bench: Workbench, run: str = "") -> AsyncIterator[Looker]:
             raise UseError(f"{label} is asked for, and this is not a terminal.")
         return Secret(await asyncio.to_thread(getpass.getpass, f"{text}: "), label)
 
-    async def accept_key(host: str, fingerprint: str) -> bool:
-        return False
-
     async def ask_outputs() -> Mapping[str, Any]:
         look = await found.here()
         return await (await tofu.workshop(look)).outputs(look)
@@ -94,8 +97,9 @@ async def looker(bench: Workbench, run: str = "") -> AsyncIterator[Looker]:
     hosts = SiteHosts(
         site, lambda: outputs, jobs_dir=folder / "jobs", accept_key=accept_key, ask_outputs=ask_outputs
     )
-    secrets = SecretStore(learn=Redactor().learn, ask=ask)
-    found = Looker(site, mode, hosts, secrets, saved, folder, bench.clock)
+    redactor = Redactor()
+    secrets = SecretStore(learn=redactor.learn, ask=ask)
+    found = Looker(site, mode, hosts, secrets, saved, folder, bench.clock, redactor)
     try:
         yield found
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runbook.workbench import Workbench
 
-VERBS: tuple[str, ...] = ("list", "verify", "retention", "safeguards")
+VERBS: tuple[str, ...] = ("list", "fetch", "verify", "retention", "safeguards")
 
 
 def parser() -> argparse.ArgumentParser:
