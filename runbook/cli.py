@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     args, rest = _parser().parse_known_args(argv)
-    if rest and args.command not in (_backup, _couchdb, _lab):
+    if rest and args.command not in (_backup, _couchdb, _kit, _lab):
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
     command: Command = args.command
@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, about, command in (
         ("backup", "backups: list, verify, fetch, retention", _backup),
         ("couchdb", "the CouchDB tools by themselves", _couchdb),
+        ("kit", "what a recovery needs without a network", _kit),
         ("lab", "the practice lab by hand", _lab),
     ):
         own = words.add_parser(name, help=about, add_help=False, allow_abbrev=False, parents=[everywhere()])
@@ -361,6 +362,12 @@ def _couchdb(args: argparse.Namespace) -> int:
     from runbook.couch.cli import main as couchdb_main
 
     return couchdb_main(args.rest, _workbench(args))
+
+
+def _kit(args: argparse.Namespace) -> int:
+    from runbook.kit.cli import main as kit_main
+
+    return kit_main(args.rest, _workbench(args))
 
 
 # ── shared ─────────────────────────────────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ def commands(
 
 
 #: the parsers that the words' own modules make
-OWN = ("backup", "couchdb", "lab")
+OWN = ("backup", "couchdb", "kit", "lab")
 COMMANDS = [name for name, _ in commands(cli._parser()) if name not in OWN]
 
 
