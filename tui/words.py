@@ -80,8 +80,16 @@ MODE = {
 }
 
 
+_PLACES = {
+    "operator": "this PC",
+    "each production": "each production VM",
+    "first production": "the first production VM",
+}
+
+
 def where(on: str) -> str:
-    return "this PC" if on == "operator" else printable(on, limit=60)
+    """Where a step runs, or a machine, as a person calls it."""
+    return _PLACES.get(on) or printable(on, limit=60)
 
 
 def clock(target: float, used: float) -> tuple[str, str]:
