@@ -281,5 +281,5 @@ async def _fetch(context: Context, one: Candidate) -> Path:
     def tick(done: int, total: int) -> None:
         context.voice.progress(f"copying backup {one.id} to this PC", done, total, "bytes")
 
-    await context.host.get_tree(one.remote.path, target, tick=tick)
+    await context.host.get_tree(one.remote.path, target, tick=tick, trouble=context.voice.say)
     return target

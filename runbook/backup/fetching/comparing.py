@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -30,16 +29,16 @@ def by_size(remote: Backup, local: Path) -> str:
     return _first(_own(remote.files), _own(layout.sizes(local)))
 
 
-async def by_content(host: Host, remote: Backup, local: Path) -> str:
-    """The same by the SHA-256 of every file; both sides are read. Raises HostError, CouldNotLook."""
-    if not remote.archive:
-        there, here = await sums.both(host, remote.path, local)
+async def by_content(host: Host, remote: str, local: Path) -> str:
+    """The same by the SHA-256 of every file of that folder or archive there; both sides are read. Raises
+    HostError, CouldNotLook."""
+    if local.is_dir():
+        there, here = await sums.both(host, remote, local)
         return _first(_own(there), _own(here))
-    done = await host.run(["sha256sum", "--", remote.path], timeout=sums.LIMIT)
+    done = await host.run(["sha256sum", "--", remote], timeout=sums.LIMIT)
     want = find_sum(done.stdout)
     if not done.ok or not want:
-        text = f"{shlex.quote(remote.path)} on {host.name} cannot be hashed: {last_words(done)}"
-        raise CouldNotLook(text)
+        raise CouldNotLook(f"{remote} on {host.name} cannot be hashed: {last_words(done)}")
     have = await asyncio.to_thread(localfiles.sha256, local)
     return "" if have == want else f"{local.name} differs"
 

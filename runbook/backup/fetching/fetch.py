@@ -46,6 +46,10 @@ class Fetch(msgspec.Struct, frozen=True, kw_only=True):
     surplus: Surplus
     remarks: tuple[str, ...] = ()
 
+    def limited_to(self, paths: tuple[str, ...]) -> Fetch:
+        """The same, but nothing else is deleted."""
+        return msgspec.structs.replace(self, surplus=msgspec.structs.replace(self.surplus, paths=paths))
+
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """``verdict`` damaged: ``path`` is where it was set aside. ``problems``: what failed beside it."""
@@ -65,7 +69,7 @@ async def plan(site: Site, host: Host, wish: Wish) -> Fetch:
     settings = site.backup
     found = await layout.look_remote(host, settings.remote, settings.databases)
     chosen = choosing.choose(found.backups, wish.id, f"{settings.remote} on {host.name}")
-    local = Path(settings.local).expanduser()
+    local = Path(settings.local).expanduser().resolve()
     name = chosen.path.rpartition("/")[2]
     try:
         return await asyncio.to_thread(_planned, site, local, chosen, name, wish, found.backups)
@@ -173,7 +177,7 @@ async def _look_again(
 ) -> tuple[Fetched, Entry]:
     """One of that name is here: the same, by its content? Verified, unless it was."""
     hearing.say(f"{target} is here already; comparing it with {host.name}:{fetch.backup.path} by SHA-256.")
-    if difference := await comparing.by_content(host, fetch.backup, target):
+    if difference := await comparing.by_content(host, fetch.backup.path, target):
         raise _taken(target, fetch.backup, difference)
     entries = await asyncio.to_thread(ledger.read, target.parent)
     own = [one for one in entries if one.path == str(target)]
