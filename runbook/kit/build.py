@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import msgspec
 
 from runbook import __version__
 from runbook.clock import Clock
-from runbook.errors import ActionFailed
+from runbook.errors import ActionFailed, UseError
 from runbook.kit import infrastructure, opentofu, papers, program, sums
-from runbook.kit.exchange import Place
+from runbook.kit.exchange import Place, close
 from runbook.kit.parts import Part, missing_text
 from runbook.site.model import Site
 
@@ -55,6 +54,11 @@ def build(
     if settings:
         papers.without_secrets(settings)
     place, tofu = Place(folder), site.tofu if site else None
+    if tofu and place.final.is_relative_to(Path(tofu.folder).resolve()):
+        raise UseError(
+            f"{place.final} lies in OpenTofu's folder, which is copied into the kit. Nothing was changed.",
+            next="Name a folder elsewhere.",
+        )
     with place.building() as into:
         parts: list[Part] = []
         steps: tuple[tuple[str, Callable[[], Part]], ...] = (
@@ -74,10 +78,11 @@ def build(
         has_state = (into / infrastructure.STATE).is_dir()
         papers.readme(site, into, __version__, clock.now(), state=has_state)
         (into / MISSING).write_text(missing_text(parts), encoding="utf-8")
-        _close(into)
+        for path in into.rglob("*"):
+            close(path)
         _nothing_lost(place.final, into, state=state)
         digest = sums.write(into)
-        (into / sums.NAME).chmod(0o600)
+        close(into / sums.NAME)
         place.exchange()
     return Kit(folder=str(place.final), sha256=digest, parts=tuple(parts))
 
@@ -92,13 +97,3 @@ def _nothing_lost(old: Path, new: Path, *, state: bool) -> None:
             f"The kit in {old} holds {', '.join(lost)}; the new one would not. It is unchanged.\n{text}",
             next="Run it again where that can be had; or, if it is meant so, make a kit in another folder.",
         )
-
-
-def _close(kit: Path) -> None:
-    """To this user alone; what can be run stays so."""
-    for at, folders, names in os.walk(kit):
-        for name in folders:
-            Path(at, name).chmod(0o700)
-        for name in names:
-            path = Path(at, name)
-            path.chmod(0o700 if path.stat().st_mode & 0o100 else 0o600)

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runbook.errors import UseError
@@ -20,9 +20,9 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.final = folder.expanduser().resolve()
-        self.new = self.final.with_name(f".{self.final.name}.new")
-        self.old = self.final.with_name(f".{self.final.name}.old")
-        if self.final.is_mount() or self.final == self.final.parent:
+        self.new = self.final.parent / f".{self.final.name}.new"
+        self.old = self.final.parent / f".{self.final.name}.old"
+        if self.final.is_mount():
             raise UseError(
                 f"{self.final} is a drive's own folder, which cannot be exchanged.",
                 next=f"Name a folder on it: {self.final / 'kit'}",
@@ -52,7 +52,7 @@ class Place:
             self._put_back()
             for path in self.new.iterdir():
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            self.new.chmod(0o700)
+            close(self.new)
             try:
                 yield self.new
             finally:
@@ -76,6 +76,12 @@ class Place:
 
 def is_kit(folder: Path) -> bool:
     return all((folder / name).is_file() for name in _MARKS)
+
+
+def close(path: Path) -> None:
+    """To this user alone; what can be run stays so. Where a file system knows no modes, nothing is done."""
+    with suppress(PermissionError):
+        path.chmod(0o700 if path.is_dir() or path.stat().st_mode & 0o100 else 0o600)
 
 
 def _sync(folder: Path) -> None:

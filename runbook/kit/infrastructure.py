@@ -143,7 +143,11 @@ def state(tofu: Tofu | None, into: Path, *, wanted: bool) -> Part:
 
 def _private(path: Path, target: Path) -> bool:
     """Copied so that only this user can read it; False when it can be read by others nevertheless."""
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    umask = os.umask(0o077)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    finally:
+        os.umask(umask)
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with path.open("rb") as read, os.fdopen(handle, "wb") as write:
         if os.fstat(write.fileno()).st_mode & 0o077:

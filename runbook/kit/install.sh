@@ -34,7 +34,8 @@ target=$(CDPATH='' cd -- "$target" && pwd)
 "$python" -m venv --clear "$target/venv" \
   || fail "No environment could be made in $target/venv (Debian, Ubuntu: the package python$version-venv)."
 # this PC's pip settings say nothing here: all comes from the kit, each file by its hash
-PIP_CONFIG_FILE=/dev/null "$target/venv/bin/python" -I -m pip --isolated --disable-pip-version-check install \
+for name in $(env | sed -n 's/^\(PIP_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
+PIP_CONFIG_FILE=/dev/null "$target/venv/bin/python" -I -m pip --disable-pip-version-check install \
   -q --no-index --find-links "$kit/program/wheels" --require-hashes -r "$kit/program/requirements.txt" \
   || fail "The program could not be installed. The kit is for Python $version, $platform." \
     "Compare it with its sums: (cd '$kit' && sha256sum -c --quiet SHA256SUMS)"
