@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str], bench: Workbench) -> int:
     """Returns the exit code. Raises RunbookError for the caller to show."""
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)
     verify = args.words[0] == "verify"
     folders = args.words[verify:]
     if len(folders) != 1:

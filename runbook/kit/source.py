@@ -71,8 +71,10 @@ def pip(*arguments: str) -> None:
     except subprocess.TimeoutExpired:
         raise ActionFailed(f"pip did not end within {_LIMIT:.0f} s.") from None
     if done.returncode:
-        said = [line for line in lines(done.stderr) if "ERROR" in line or "No module" in line]
-        raise ActionFailed(said[-1] if said else f"pip ended with exit status {done.returncode}.")
+        told = lines(done.stderr)
+        said = [line for line in told if "ERROR" in line or "No module" in line]
+        away = "pip could not connect, and so: " if any("Retrying" in line for line in told) else ""
+        raise ActionFailed(away + (said[-1] if said else f"exit status {done.returncode} of pip"))
 
 
 def _built(root: Path, into: Path) -> None:

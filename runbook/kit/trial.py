@@ -44,7 +44,7 @@ def verify(folder: Path) -> Trial:
         how = (
             "in a network namespace of its own, without any network"
             if away
-            else "with pip's --no-index (the network itself could not be taken away: not root)"
+            else "with pip's --no-index (this user cannot take the network itself away)"
         )
         version, failed = _install(kit, away)
     elif not found:

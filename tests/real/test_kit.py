@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -153,6 +154,31 @@ def test_verify_tries_it_and_sees_a_change(kit: Path) -> None:
         assert f"{wheel.name} has changed" in out and "Nothing of it was run" in out
     finally:
         wheel.write_bytes(good)
+
+
+def test_where_the_network_cannot_be_taken_away_that_is_said(kit: Path, tmp_path: Path) -> None:
+    (tmp_path / "unshare").write_text("#!/bin/sh\necho 'Operation not permitted' >&2\nexit 1\n")
+    (tmp_path / "unshare").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    code, out, err = runbook("kit", "verify", "--json", str(kit), PATH=path)
+    assert code == EXIT_OK, out + err
+    told = json.loads(out)
+    assert "--no-index" in told["how"] and told["version"] == f"runbook {__version__}"
+
+
+def test_without_network_and_without_an_older_kit_it_says_what_is_missing(site: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "kit"
+    # an address where nobody listens, so that nothing is waited for
+    nowhere = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "1"}
+    words = ("--site", str(site), "kit", str(folder))
+    code, out, _ = runbook(*words, away=True, **nowhere, PIP_FIND_LINKS="")
+    told = " ".join(out.split())
+    assert code == EXIT_FAILED
+    assert "program: the wheels it needs could not be had: pip could not connect" in told
+    assert (folder / "CONTACTS.txt").is_file() and sums.problems(folder) == []
+    assert (folder / "MISSING.txt").read_text() in out
+    code, out, _ = runbook("kit", "verify", str(folder))
+    assert code == EXIT_FAILED and "holds no program" in out
 
 
 def test_it_is_made_anew_by_the_installed_program_without_a_network(installed: Path, kit: Path) -> None:
