@@ -10,7 +10,7 @@ import msgspec
 from runbook import __version__
 from runbook.clock import Clock
 from runbook.errors import ActionFailed, UseError
-from runbook.kit import infrastructure, opentofu, papers, program, sums
+from runbook.kit import infrastructure, known, opentofu, papers, program, sums
 from runbook.kit.exchange import Place, close
 from runbook.kit.parts import Part, missing_text
 from runbook.site.model import Site
@@ -51,8 +51,9 @@ def build(
 ) -> Kit:
     """``settings`` is the file that ``site`` was read from. Raises UseError, SiteError before anything is
     written, ActionFailed when the kit that is there would lose something; that one is then unchanged."""
+    secrets = known.secrets(site) if site else {}
     if settings:
-        papers.without_secrets(settings)
+        papers.without_secrets(settings, secrets)
     place, tofu = Place(folder), site.tofu if site else None
     if tofu and place.final.is_relative_to(Path(tofu.folder).resolve()):
         raise UseError(
@@ -65,9 +66,9 @@ def build(
             ("the program and its wheels", lambda: program.gather(into, place.final)),
             ("OpenTofu", lambda: opentofu.program(tofu, into)),
             ("providers", lambda: opentofu.providers(tofu, into)),
-            ("infrastructure files", lambda: infrastructure.files(tofu, into)),
+            ("infrastructure files", lambda: infrastructure.files(tofu, into, secrets)),
             ("state", lambda: infrastructure.state(tofu, into, wanted=state)),
-            ("settings", lambda: papers.settings(site, settings, into)),
+            ("settings", lambda: papers.settings(site, settings, into, secrets)),
             ("contacts", lambda: papers.contacts(site, into)),
             ("guides", lambda: papers.guides(into)),
             ("documents", lambda: papers.docs(into)),

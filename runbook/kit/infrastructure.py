@@ -5,10 +5,10 @@ from __future__ import annotations
 import fnmatch
 import os
 import shutil
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
-from runbook.kit import plain
+from runbook.kit import known, plain
 from runbook.kit.parts import Lack, Part, counted
 from runbook.site.model import Tofu
 from runbook.text import printable
@@ -24,8 +24,8 @@ _MODULES = Path(".terraform", "modules")
 _LARGEST = 20_000_000
 
 
-def files(tofu: Tofu | None, into: Path) -> Part:
-    """Copied, but for what holds a secret in plain."""
+def files(tofu: Tofu | None, into: Path, secrets: Mapping[str, str]) -> Part:
+    """Copied, but for what holds a secret in plain. ``secrets``: known ones, whatever their names."""
     if tofu is None or not Path(tofu.folder).is_dir():
         where = f"there is no folder {tofu.folder}" if tofu else "without settings it is not known where"
         lack = Lack(where, "Take it from the platform's repository; set tofu.folder in runbook.toml.")
@@ -46,7 +46,7 @@ def files(tofu: Tofu | None, into: Path) -> Part:
     target.mkdir(mode=0o700)
     for path, name in found:
         try:
-            whole, problem = _copy(path, target / name, names)
+            whole, problem = _copy(path, target / name, names, secrets)
         except OSError as error:
             whole, problem = False, f"cannot be read ({error.strerror})"
         count += whole
@@ -73,7 +73,7 @@ def _left_out(name: str) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for pattern in _NOT)
 
 
-def _copy(path: Path, target: Path, names: Set[str]) -> tuple[bool, str]:
+def _copy(path: Path, target: Path, names: Set[str], secrets: Mapping[str, str]) -> tuple[bool, str]:
     """(is it in the kit now?, what was left out of it or why all of it was)."""
     if path.is_symlink() or not path.is_file() or "\n" in str(target):
         return False, "is no plain file"
@@ -82,6 +82,8 @@ def _copy(path: Path, target: Path, names: Set[str]) -> tuple[bool, str]:
     text, told = _text(path), ""
     if text is not None:
         clean, found = _clean(path, text, names)
+        if left := known.find(clean or "", secrets):
+            clean, found = None, [*found, *left]
         what = ", ".join(dict.fromkeys(printable(one.what) for one in found))
         if clean is None:
             return False, f"was left out: it holds secrets in plain ({what})"

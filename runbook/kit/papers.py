@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from runbook.errors import SiteError
 from runbook.guide import model as guide
-from runbook.kit import plain, source
+from runbook.kit import known, plain, source
 from runbook.kit.parts import Lack, Part, counted
 from runbook.kit.plaintext import plain as plain_text
 from runbook.secrets import describe
-from runbook.site.model import SecretRef, Site
+from runbook.site.model import Site
 from runbook.text import printable
 
 SETTINGS = "settings/runbook.toml"
@@ -26,16 +23,16 @@ README = "README.txt"
 
 
 # ── settings ───────────────────────────────────────────────────────────────────────────────
-def without_secrets(path: Path) -> str:
+def without_secrets(path: Path, secrets: Mapping[str, str]) -> str:
     """The text of a settings file. Raises SiteError when it holds a secret in plain, in a remark too."""
     text = path.read_text(encoding="utf-8-sig")
-    if found := plain.find(text):
+    if found := sorted({*plain.find(text), *known.find(text, secrets)}):
         problems = [(f"line {one.line}", f"{one.what} is written there in plain") for one in found]
         raise SiteError(str(path), problems)
     return text
 
 
-def settings(site: Site | None, path: Path | None, into: Path) -> Part:
+def settings(site: Site | None, path: Path | None, into: Path, secrets: Mapping[str, str]) -> Part:
     """As they are: references stay, what they refer to does not come along."""
     if site is None or path is None:
         lack = Lack(
@@ -44,26 +41,12 @@ def settings(site: Site | None, path: Path | None, into: Path) -> Part:
         return Part(name="settings", words="none", lacks=(lack,))
     target = into / SETTINGS
     target.parent.mkdir()
-    target.write_text(without_secrets(path), encoding="utf-8")
-    bring = [f"{where}: {printable(describe(ref))}" for where, ref in _references(site)]
+    target.write_text(without_secrets(path, secrets), encoding="utf-8")
+    bring = [f"{where}: {printable(describe(ref))}" for where, ref in known.references(site)]
     if site.machines.key:
         bring.append(f"machines.key: the private key {printable(site.machines.key)}")
     bring.append("a backup, if the backup VM is lost: `runbook backup list` says where they are")
     return Part(name="settings", words=f"{path}, secrets only as references", bring=tuple(bring))
-
-
-def _references(site: Site) -> Iterator[tuple[str, SecretRef]]:
-    def walk(value: Any, where: str) -> Iterator[tuple[str, SecretRef]]:
-        if isinstance(value, SecretRef):
-            yield where, value
-        elif isinstance(value, msgspec.Struct):
-            for name in value.__struct_fields__:
-                yield from walk(getattr(value, name), f"{where}.{name}".lstrip("."))
-        elif isinstance(value, dict):
-            for name, one in value.items():
-                yield from walk(one, f"{where}.{name}")
-
-    return walk(site, "")
 
 
 # ── contacts, guides, documents ────────────────────────────────────────────────────────────

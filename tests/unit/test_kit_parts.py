@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from runbook import cli
-from runbook.errors import EXIT_USE
-from runbook.kit import infrastructure, opentofu, papers
+from runbook.errors import EXIT_USE, SiteError
+from runbook.kit import infrastructure, known, opentofu, papers
 from runbook.kit.parts import Part, missing_text
 from runbook.kit.plaintext import plain
 from runbook.site.model import Contact, SecretRef, Tofu
@@ -61,7 +61,7 @@ def files(folder: Path) -> set[str]:
 
 def test_infrastructure_comes_without_its_secrets_and_each_is_named(tofu: Tofu, tmp_path: Path) -> None:
     (kit := tmp_path / "kit").mkdir()
-    part = infrastructure.files(tofu, kit)
+    part = infrastructure.files(tofu, kit, {})
     copied = kit / "infrastructure"
     assert files(copied) == {
         "main.tf",
@@ -79,6 +79,24 @@ def test_infrastructure_comes_without_its_secrets_and_each_is_named(tofu: Tofu, 
     assert "canary" not in told
     for what in ("pin, hcloud_token", "COUCHDB_PASSWORD", "a private key", "elsewhere is no plain file"):
         assert what in " ".join(told.split())
+
+
+def test_a_secret_that_can_be_looked_up_is_found_under_any_name(
+    tofu: Tofu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUCHDB_PASSWORD", "canary-long")
+    monkeypatch.setenv("COUCHDB_COOKIE", "docker")
+    secrets = known.secrets(make_site())
+    assert secrets == {"couchdb.password": "canary-long"}, "not one that is unset, nor one that is short"
+    (Path(tofu.folder) / "notes.md").write_text("On the VMs say canary-long to log in.\n")
+    (kit := tmp_path / "kit").mkdir()
+    told = missing_text([infrastructure.files(tofu, kit, secrets)])
+    assert "notes.md" not in files(kit / "infrastructure")
+    assert "the value of couchdb.password" in " ".join(told.split()) and "canary" not in told
+    settings = tmp_path / "runbook.toml"
+    settings.write_text(SETTINGS + "# say canary-long\n")
+    with pytest.raises(SiteError, match=r"line 8.*the value of couchdb\.password"):
+        papers.without_secrets(settings, secrets)
 
 
 def test_the_state_is_for_this_user_alone(tofu: Tofu, tmp_path: Path) -> None:
@@ -124,7 +142,7 @@ def test_settings_come_as_they_are_and_what_they_refer_to_is_listed(tmp_path: Pa
     path = tmp_path / "runbook.toml"
     path.write_text(SETTINGS)
     site = make_site(tofu=Tofu(secrets={"hcloud_token": SecretRef(command=("pass", "show", "token"))}))
-    part = papers.settings(site, path, kit)
+    part = papers.settings(site, path, kit, {})
     assert (kit / papers.SETTINGS).read_text() == SETTINGS
     bring = "\n".join(part.bring)
     assert "couchdb.password: env COUCHDB_PASSWORD" in bring
