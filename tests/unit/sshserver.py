@@ -127,7 +127,9 @@ class SshServer:
             feeding.cancel()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            await asyncio.gather(feeding, child.wait(), return_exceptions=True)
+            # read to its end: what nobody reads keeps asyncio from seeing that the child is gone
+            rest = [pipe.read() for pipe in (child.stdout, child.stderr) if pipe]
+            await asyncio.gather(feeding, *rest, child.wait(), return_exceptions=True)
 
 
 async def _copy(reader: Any, writer: Any, eof: bool = False) -> None:
