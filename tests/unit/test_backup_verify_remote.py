@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from tests.unit.sshserver import SshServer, until
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[SshServer]:
+async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SshServer]:
+    # the machine has the Python that these tests run with
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     server = SshServer(tmp_path / "server")
     await server.start()
     server.trust()
