@@ -53,15 +53,17 @@ _SETTLE = (
 chmod "$4" "$1" && mv -f -- "$1" "$2" && echo settled
 """
 )
-_MEASURE = (
+_LOOK = (
     SUM
     + r"""
 [ -f "$1" ] || { echo "No such file: $1" >&2; exit 1; }
-wc -c < "$1" && sum < "$1"
+wc -c < "$1"
 [ "$2" = 0 ] || head -c "$2" "$1" | sum
 """
 )
-_SEND = r"""exec tail -c "+$2" -- "$1" """
+_WHOLE = SUM + r"""sum < "$1" """
+#: cat moves larger pieces than tail
+_SEND = r"""[ "$2" != 1 ] || exec cat -- "$1"; exec tail -c "+$2" -- "$1" """
 
 
 class Differs(Exception):
@@ -129,7 +131,8 @@ async def resuming(
 
 async def put_once(host: SshHost, local: Path, target: str, part: str, mode: int, tick: Tick | None) -> str:
     """One try; what ``part`` holds already is kept when it is right. Its SHA-256."""
-    with await _open(host, local) as file:
+    # not in a thread: cancelled meanwhile, nobody would close what it opened
+    with _open(host, local) as file:
         return await _put(host, file, target, part, mode, tick)
 
 
@@ -181,45 +184,77 @@ async def _put(host: SshHost, file: BinaryIO, target: str, part: str, mode: int,
 
 
 async def get_once(host: SshHost, source: str, local: Path, part: Path, tick: Tick | None) -> str:
-    """The other way round."""
+    """The other way round. The file is hashed there while it comes."""
     await asyncio.to_thread(local.parent.mkdir, parents=True, exist_ok=True)
     with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b") as file:
         there = os.fstat(file.fileno()).st_size
-        measured = await script(host, _MEASURE, source, str(there), timeout=_HASHING)
-        words = measured.stdout.split(b"\n")
-        if not measured.ok or len(words) < 2:
-            raise HostError(host.name, f"{host.name}: {source}: {complaint(host.name, measured)}.")
-        total, want = int(words[0]), find_sum(words[1])
+        looked = await script(host, _LOOK, source, str(there), timeout=_HASHING)
+        words = looked.stdout.split(b"\n")
+        if not looked.ok or not words[0].strip().isdigit():
+            raise HostError(host.name, f"{host.name}: {source}: {complaint(host.name, looked)}.")
+        total = int(words[0])
         digest = hashlib.sha256()
-        if there and (there > total or await _hash(file, there, digest) != find_sum(words[2])):
+        if there and (there > total or await _hash(file, there, digest) != find_sum(words[1])):
             there, digest = 0, hashlib.sha256()
             file.seek(0)
             file.truncate()
-        argv = ["env", "LC_ALL=C", "sh", "-c", _SEND, "runbook", source, str(there + 1)]
-        async with host.command(argv) as channel:
-            channel.go()
-            while block := await moving(host, channel.read()):
-                await asyncio.to_thread(file.write, block)
-                digest.update(block)
-                there += len(block)
-                if tick:
-                    tick(there, total)
-        if channel.exit_status is None:
-            raise host.lost(argv)
+        hashing = asyncio.ensure_future(_whole(host, source))
+        try:
+            there = await _stream(host, source, file, there, total, digest, tick)
+            hashed = await hashing
+        finally:
+            hashing.cancel()
+            await asyncio.gather(hashing, return_exceptions=True)
         await asyncio.to_thread(os.fsync, file.fileno())
-    if channel.exit_status != 0:
-        why = complaint(host.name, channel.errors.completed(channel.exit_status))
-        raise HostError(host.name, f"{host.name}: {source}: {why}. {local} is unchanged.")
-    if there != total or digest.hexdigest() != want:
+    if there != total or digest.hexdigest() != hashed:
         part.unlink()
         raise Differs(f"{part} differs from {source}")
     await asyncio.to_thread(part.replace, local)
-    return want
+    return hashed
 
 
-async def _open(host: SshHost, local: Path) -> BinaryIO:
+async def _whole(host: SshHost, source: str) -> str:
+    done = await script(host, _WHOLE, source, timeout=_HASHING)
+    if not done.ok:
+        raise HostError(host.name, f"{host.name}: {source}: {complaint(host.name, done)}.")
+    return find_sum(done.stdout)
+
+
+async def _stream(
+    host: SshHost,
+    source: str,
+    file: BinaryIO,
+    begin: int,
+    total: int,
+    digest: hashlib._Hash,
+    tick: Tick | None,
+) -> int:
+    """From ``begin`` to its end into ``file``; how far it came."""
+    there = begin
+
+    def take(block: bytes) -> None:
+        file.write(block)
+        digest.update(block)
+
+    argv = ["env", "LC_ALL=C", "sh", "-c", _SEND, "runbook", source, str(begin + 1)]
+    async with host.command(argv) as channel:
+        channel.go()
+        while block := await moving(host, channel.read()):
+            await asyncio.to_thread(take, block)
+            there += len(block)
+            if tick:
+                tick(there, total)
+    if channel.exit_status is None:
+        raise host.lost(argv)
+    if channel.exit_status != 0:
+        why = complaint(host.name, channel.errors.completed(channel.exit_status))
+        raise HostError(host.name, f"{host.name}: {source}: {why}. The target is unchanged.")
+    return there
+
+
+def _open(host: SshHost, local: Path) -> BinaryIO:
     try:
-        return await asyncio.to_thread(local.open, "rb")
+        return local.open("rb")
     except OSError as error:
         raise HostError(host.name, f"{local} cannot be read: {error.strerror}. Nothing was sent.") from error
 
