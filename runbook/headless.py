@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 from runbook import terminal
 from runbook.errors import RunbookError, WaitsForPerson
@@ -161,7 +159,7 @@ class PlainFront:
                 f"Step {question.step or '-'} waits for a person: {printable(question.text)}",
                 next="Go on with `runbook resume` on a terminal, or in the app with `runbook`.",
             )
-        return await _in_thread(lambda: self._ask(question))
+        return await terminal.unwaited(lambda: self._ask(question))
 
     def _ask(self, question: Asked) -> Answer:
         self._lines.say("\n? " + question.text)
@@ -196,24 +194,3 @@ class PlainFront:
             return await terminal.run(argv, stdout=self._lines.stream.fileno())
         except OSError as error:
             raise RunbookError(f"{place(host)}: no shell: {argv[0]}: {error.strerror}.") from None
-
-
-async def _in_thread(ask: Callable[[], Answer]) -> Answer:
-    """In a thread that the program does not wait for when it ends: a terminal cannot be unread."""
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[Answer] = loop.create_future()
-
-    def give(setter: Callable[[Any], None], value: object) -> None:
-        if not answered.done():
-            setter(value)
-
-    def run() -> None:
-        try:
-            value = ask()
-        except BaseException as error:
-            loop.call_soon_threadsafe(give, answered.set_exception, error)
-        else:
-            loop.call_soon_threadsafe(give, answered.set_result, value)
-
-    threading.Thread(target=run, daemon=True, name="question").start()
-    return await answered

@@ -1,4 +1,4 @@
-"""This program's terminal, lent to another program for a while."""
+"""This program's terminal: lent to another program for a while, or asked of."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import termios
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 #: seconds a program has to end by itself when its terminal is taken away
 _GRACE = 2.0
 
@@ -68,3 +70,24 @@ def _as_it_was() -> Iterator[None]:
             os.tcsetpgrp(file, os.getpgrp())
             termios.tcsetattr(file, termios.TCSADRAIN, settings)
         signal.signal(signal.SIGTTOU, before)
+
+
+async def unwaited(ask: Callable[[], T]) -> T:
+    """In a thread that the program does not wait for when it ends: a terminal cannot be unread."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[T] = loop.create_future()
+
+    def give(setter: Callable[[Any], None], value: object) -> None:
+        if not answered.done():
+            setter(value)
+
+    def run() -> None:
+        try:
+            value = ask()
+        except BaseException as error:
+            loop.call_soon_threadsafe(give, answered.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(give, answered.set_result, value)
+
+    threading.Thread(target=run, daemon=True, name="question").start()
+    return await answered

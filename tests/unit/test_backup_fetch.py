@@ -215,6 +215,15 @@ async def test_a_single_archive(world: World, tmp_path: Path) -> None:
     assert not (await world.fetch(id="20261101")).brought
 
 
+async def test_an_old_one_that_is_asked_for_is_not_deleted_at_once(world: World) -> None:
+    for day in ("20261030", "20261031", "20261101"):
+        world.made(day)
+    await world.fetch()
+    await world.fetch(id="20261031")
+    done = await world.fetch(id="20261030", keep=1)
+    assert world.names() == ["20261030", "20261101"] and done.deleted == (str(world.pc / "20261031"),)
+
+
 # ── a second copy ──────────────────────────────────────────────────────────────────────────
 async def test_second_copies_are_compared_and_kept_alike(world: World, tmp_path: Path) -> None:
     drive, away = tmp_path / "drive", tmp_path / "away"

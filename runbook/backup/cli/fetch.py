@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import sys
 from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from runbook import units
+from runbook import terminal, units
 from runbook.backup.cli.looked import as_json, options
 from runbook.backup.cli.progress import Progress
 from runbook.backup.fetching import fetch as fetching
@@ -90,7 +91,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         return asyncio.run(_go(args, progress))
     except HostKeyUnknown as error:
-        again = " ".join(["runbook backup fetch", *(["--run", args.from_run] if args.from_run else [])])
+        site = ["--site", str(args.bench.site_path)] if args.bench.site_path else []
+        again = shlex.join(
+            ["runbook", *site, "backup", "fetch", *(["--run", args.from_run] if args.from_run else [])]
+        )
         raise WaitsForPerson(
             f"The backup VM is not known yet; its fingerprint is {error.fingerprint}. Nothing was sent.",
             next=f"Once, on a terminal: {again} --dry-run. It shows the fingerprint and asks.",
@@ -117,7 +121,7 @@ async def _go(args: argparse.Namespace, progress: Progress) -> int:
             f"{host} is not known yet. Its host key has the fingerprint\n  {fingerprint}\nOn its console "
             f"this must be among what is shown by:\n  {_COMPARE}"
         )
-        answer = await asyncio.to_thread(_asked, "Is it the same? Then it is trusted from now on. [yes/no] ")
+        answer = await _asked("Is it the same? Then it is trusted from now on. [yes/no] ")
         return answer == "yes"
 
     asks = sys.stdin.isatty() and sys.stderr.isatty()
@@ -198,13 +202,14 @@ async def _deleting(asks: bool, progress: Progress) -> bool:
     if not asks:
         progress.say("Nothing is deleted: nobody is here to say so, and there is no --yes.")
         return False
-    answer = await asyncio.to_thread(_asked, "Delete them afterwards? Else nothing is deleted. [yes/no] ")
+    answer = await _asked("Delete them afterwards? Else nothing is deleted. [yes/no] ")
     return answer == "yes"
 
 
-def _asked(question: str) -> str:
+async def _asked(question: str) -> str:
     print(question, end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower()
+    answer: str = await terminal.unwaited(sys.stdin.readline)
+    return answer.strip().lower()
 
 
 async def _fetched(world: Looker, host: Host, found: Fetch, wish: Wish, progress: Progress) -> Fetched:

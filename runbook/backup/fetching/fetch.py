@@ -93,7 +93,7 @@ def _planned(
     if not here:
         coming = msgspec.structs.replace(chosen, place="operator", tier="local", path=str(stage.target))
         backups = (*backups, coming)
-    found_surplus = keeping.surplus(backups, entries, wish.keep, _held(site, wish))
+    found_surplus = keeping.surplus(backups, entries, wish.keep, _held(site, wish, chosen.id))
     return Fetch(
         backup=chosen,
         target=str(stage.target),
@@ -113,9 +113,9 @@ def _taken(target: Path, chosen: Backup, difference: str) -> ActionFailed:
     )
 
 
-def _held(site: Site, wish: Wish) -> dict[str, str]:
+def _held(site: Site, wish: Wish, chosen: str) -> dict[str, str]:
     named = {site.backup.id: "the settings name it (backup.id)"} if site.backup.id else {}
-    return {**(wish.held or {}), **named}
+    return {**(wish.held or {}), **named, chosen: "it is the one that is fetched"}
 
 
 # ── carrying it out ────────────────────────────────────────────────────────────────────────
@@ -133,7 +133,7 @@ async def carry_out(
             done, record = await _bring(site, host, fetch, target, clock, hearing)
         if done.verdict == "damaged":
             return done
-        held = _held(site, wish) if wish.held is not None else None
+        held = _held(site, wish, done.id) if wish.held is not None else None
         copies = await _copies(site, here, target, record, wish, held, hearing)
         deleted = await _delete(fetch, wish, held, hearing) if held is not None else ()
     except OSError as error:
