@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from runbook.errors import HostError
@@ -106,6 +107,7 @@ async def copy_file(host: str, source: Path, target: Path, mode: int, tick: Tick
             os.fsync(write.fileno())
         if stop.is_set():
             return
+        _forget([part])
         if sha256(part, stop) != digest.hexdigest():
             part.unlink()
             raise HostError(host, f"{host}: the copy of {source} differs from it; {target} is unchanged.")
@@ -137,12 +139,23 @@ async def copy_tree(host: str, source: Path, target: Path, tick: Tick | None) ->
             return new
 
         shutil.copytree(source, part, symlinks=True, copy_function=one)
+        os.sync()
+        _forget(path for path in part.rglob("*") if path.is_file() and not path.is_symlink())
         if difference := first_difference(manifest(source, stop), manifest(part, stop)):
             raise HostError(host, f"{host}: the copy of {source} is not the same: {difference}.")
         if not stop.is_set():
             part.rename(target)
 
     await _in_thread(host, copy, stop, f"{source} could not be copied to {target}")
+
+
+def _forget(files: Iterable[Path]) -> None:
+    """What is read of them next comes from the disk, not from memory: else a comparison would only compare
+    what was meant to be written. A wish, where the system knows it."""
+    if hasattr(os, "posix_fadvise"):
+        for path in files:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 async def _in_thread(host: str, work: object, stop: threading.Event, what: str) -> None:
