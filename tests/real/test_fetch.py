@@ -107,7 +107,7 @@ async def test_a_full_disk_is_said_and_then_gone_on_with(
         subprocess.run(["mount", "-o", f"remount,size={total * 2}", str(world.pc)], check=True)  # noqa: ASYNC221
         first: list[int] = []
         done = await go(world, lambda what, done, total: first.append(done) if what == "fetching" else None)
-        assert min(first) > total // 3  # what came before is not sent again
+        assert min(first) > total // 10  # what came before is not sent again: at the least of one file
         assert done.verdict != "damaged"
         assert localfiles.manifest(world.pc / "20261101") == localfiles.manifest(folder)
     finally:
