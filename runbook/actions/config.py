@@ -168,7 +168,7 @@ class Adapt:
         return Plan(
             summary=f"write {len(todo)} files for {look.host.name}" if todo else "nothing to write",
             items=tuple(items),
-            changes="changes the configuration on this VM",
+            changes="changes the configuration of the VM",
             data={file.path: adapt.seal(seal, f"{file.old}\0{file.new}") for file in todo},
         )
 

@@ -199,7 +199,9 @@ def _counted(planned: Planned) -> str:
     counts: dict[str, int] = {}
     for change in planned.changes:
         counts[change.kind] = counts.get(change.kind, 0) + 1
-    return ", ".join(f"{kind} {count}" for kind, count in counts.items()) or "nothing to change"
+    words = {"output": "outputs that change:"}
+    found = [f"{words.get(kind, kind)} {count}" for kind, count in counts.items()]
+    return ", ".join(found) or "nothing to change"
 
 
 def _stand_in(shop: Workshop) -> str:

@@ -99,8 +99,8 @@ def check(
 ) -> Match:
     """Look for the way in which the manifest's checksum was made.
 
-    ``hashes``: path below the folder -> MD5 of every regular file; ``id`` the backup's name; ``here`` its folder's path today;
-    ``roots``: folders on the backup VM that may have held the tiers.
+    ``hashes``: path below the folder -> MD5 of every regular file; ``id`` the backup's name; ``here`` its
+    folder's path today; ``roots``: folders on the backup VM that may have held the tiers.
     """
     wanted, tried = manifest.md5(), 0
     if not wanted or wanted == EMPTY_MD5:  # of no listing at all: find had failed

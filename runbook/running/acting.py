@@ -25,7 +25,7 @@ from runbook.running.unjudged import unjudged
 from runbook.running.voice import AttemptVoice
 from runbook.together import together
 from runbook.units import duration
-from runbook.wording import named
+from runbook.wording import named, place
 
 if TYPE_CHECKING:
     from runbook.running.engine import Engine
@@ -244,7 +244,7 @@ class Acting:
         """``alone``: it may be answered unattended, unless something is destroyed."""
         digest = "+".join(plan.digest() for plan in plans.values())
         changes = next((plan.changes for plan in plans.values() if plan.changes), step.changes)
-        text = note + "\n".join(named(name, plan.summary) for name, plan in plans.items())
+        text = note + "\n".join(named(place(name), plan.summary) for name, plan in plans.items())
         if changes:
             text += f"\nThis {changes}."
         danger = sorted({word for plan in plans.values() for word in plan.danger})

@@ -54,7 +54,7 @@ def sentence(
 def _warnings(state: RunState) -> str:
     """Steps that passed with a warning are not to be passed over."""
     count = sum(warned(step) for step in state.steps.values())
-    return f" · ! {plural(count, 'step')} passed with a warning" if count else ""
+    return f" · ! {plural(count, 'warning')}" if count else ""
 
 
 def cancelling(state: RunState, view: View) -> tuple[Mark, str] | None:
