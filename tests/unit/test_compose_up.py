@@ -89,7 +89,7 @@ async def test_the_cookie_monster_is_named_though_up_exits_0() -> None:
     assert "vm1" in what and "couchdb" in what and "restarted 2 times" in what and "exit status 1" in what
     assert "refuses the cookie `monster`" in what and "Monster detected" not in what
     assert "couchdb: Monster detected ohno!, aborting startup." in here.voice.said
-    assert "couchdb (restarted once, last exit status 1) to be steady" == here.voice.waits[-1][0]
+    assert here.voice.waits[-1][0] == "couchdb (restarted once, last exit status 1) to be steady"
     assert "COUCHDB_COOKIE" in caught.value.next and "docker logs couchdb" in caught.value.next
 
 
