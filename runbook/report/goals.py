@@ -19,7 +19,7 @@ from runbook.events import (
 )
 from runbook.guide.model import Guide
 from runbook.record.runtime import seconds_between
-from runbook.record.state import RunState
+from runbook.record.state import RunState, StepState
 from runbook.report import model
 from runbook.report.model import missing
 from runbook.units import parse_duration
@@ -142,13 +142,18 @@ def _backup_time(used: model.Backup) -> tuple[datetime | None, str]:
     return None, missing("the backup's time")
 
 
+def _status(step: StepState) -> str:
+    warned = step.status == "passed" and step.ended is not None and step.ended.verdict == "warn"
+    return f"{step.status}, with warnings" if warned else step.status
+
+
 def clock(state: RunState, guide: Guide | None) -> model.Clock:
     now = state.last_at
     titles = {step.id: step.title for step in guide.steps} if guide else {}
     found: list[tuple[str, str]] = [(state.started_at, "run started (restore start)")]
     found += [(at, f"resumed on {event.pc}") for at, event in state.resumed]
     found += [
-        (step.ended_at, f"{titles.get(step.id, step.id)}: {step.status}")
+        (step.ended_at, f"{titles.get(step.id, step.id)}: {_status(step)}")
         for step in state.steps.values()
         if step.ended
     ]

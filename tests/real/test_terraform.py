@@ -140,7 +140,7 @@ async def test_from_nothing_to_done(world: World) -> None:
     assert probe.satisfied is False and "4 to add" in probe.summary
 
     plan = await world.plan()
-    assert plan.summary == "create 4, output 3"
+    assert plan.summary == "create 4, outputs that change: 3"
     assert "create  terraform_data.production[0]" in plan.items
     assert any("the state is empty" in item for item in plan.items)
     assert not plan.danger

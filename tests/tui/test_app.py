@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
 from runbook.errors import EXIT_FAILED, EXIT_OK, EXIT_USE, EXIT_WAITS, StateError
-from runbook.events import Option, RunResumed, RunVerdict, StepEnded
+from runbook.events import AttemptStarted, Option, RunResumed, RunVerdict, StepEnded
 from runbook.record.runs import RunSummary
 from tests.tui import fakes
 from tests.tui.fakes import FakeClock, FakeSession, FakeWorkbench, summary
@@ -487,3 +487,25 @@ async def test_a_workbench_may_be_made_after_the_first_paint() -> None:
         await until(pilot, "Full system restore")
         await pilot.press("q")
     assert app.exit_code == EXIT_OK
+
+
+async def test_a_warning_stays_in_sight() -> None:
+    async def warned(run: FakeSession) -> RunVerdict:
+        run.emit(AttemptStarted(step="freeze", attempt=1, hosts=("backup",)))
+        run.emit(StepEnded(step="freeze", attempt=1, verdict="warn", how="acted"))
+        run.emit(AttemptStarted(step="unpack", attempt=1, hosts=("vm1",)))
+        await asyncio.Event().wait()
+        return "passed"
+
+    async with driven(warned, size=(120, 40)) as (pilot, _):
+        now = await until(pilot, "step 2 of 3 · ! 1 warning")
+        assert "! passed    1 Freeze" in now
+
+
+async def test_escape_leads_out_of_the_large_output() -> None:
+    async with driven(fakes.forever, size=(120, 40)) as (pilot, _):
+        await until(pilot, "file-059")
+        await pilot.press("o")
+        await gone(pilot, "Checks before the step")
+        await pilot.press("escape")
+        assert "file-059" in await until(pilot, "Checks before the step")

@@ -30,7 +30,7 @@ def test_the_first_screen_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
-@pytest.mark.parametrize("where", ["home", "run", "report"])
+@pytest.mark.parametrize("where", ["home", "run", "report", "backups"])
 @pytest.mark.parametrize("typing", [False, True])
 def test_the_key_bar_fits_and_always_has_help_and_leave(where: str, width: int, typing: bool) -> None:
     bar = KeyBar(where)
@@ -41,7 +41,7 @@ def test_the_key_bar_fits_and_always_has_help_and_leave(where: str, width: int, 
 
 
 def test_keys_are_plain_letters_and_function_keys_each_with_one_meaning() -> None:
-    for where in ("home", "run", "report"):
+    for where in ("home", "run", "report", "backups"):
         keys = [
             key
             for entry in actions.of(where)

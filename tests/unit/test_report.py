@@ -478,3 +478,32 @@ def test_the_same_journal_gives_the_same_bytes_in_another_process() -> None:
 def test_build_needs_only_records() -> None:
     records, proved = check(GOLDEN)
     assert build(records, proved) == build(tuple(records), proved)
+
+
+async def test_a_warning_is_counted_apart_and_told_once(tmp_path: Path) -> None:
+    """Of three attempts that each had it: one remark; the step passed, with warnings."""
+    journal = Journal.create(tmp_path / "run", Clock(), Redactor())
+    events: list[Any] = [started("practice")]
+    for attempt in (1, 2, 3):
+        events += [
+            AttemptStarted(step="freeze", attempt=attempt, hosts=("backup",)),
+            checked("freeze", "hosts.old", "warn", attempt=attempt, host="backup", observed="backup: is old"),
+            checked("freeze", "backup.pinned", "pass" if attempt == 3 else "fail", attempt=attempt),
+        ]
+    events += [
+        StepEnded(step="freeze", attempt=3, verdict="warn", how="acted"),
+        RunEnded(verdict="passed"),
+    ]
+    for event in events:
+        await journal.append(event)
+    await journal.close()
+    text = report.text(tmp_path / "run")
+    goals = section(text, 4)
+    assert "| pass, with warnings | 1 of 2 checks held in the last attempt, 1 with a warning |" in goals
+    assert "| met (simulated) |" in goals
+    assert "with warnings" in section(text, 5)
+    assert section(text, 10).count("hosts.old on backup: is old (3 times)") == 1
+    first, second = section(text, 11).split("### Issue ")[1:]
+    assert "2026-11-24 02:32:40 UTC" in first  # when the check told, not when the attempt began
+    assert "- **Time lost**: 10s" in first and "tried again (attempt 2);" in first
+    assert "(attempt 3), which passed" in second

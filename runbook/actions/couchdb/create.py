@@ -57,7 +57,9 @@ class Create:
         items = [f"create {name} with {one.words()}" for name, one in new.items()]
         items += [f"{name} is there already, with all its copies" for name in there]
         return Plan(
-            summary=f"create {len(new)} databases",
+            summary=f"create {len(new)} of {len(names)} databases; the others are there already"
+            if there
+            else f"create {len(new)} databases",
             items=tuple(items),
             changes="creates databases in the CouchDB cluster",
             data={"create": shapes.plain(new), "n": n},
