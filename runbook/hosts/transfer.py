@@ -70,20 +70,36 @@ class Differs(Exception):
     """What came is not what is there: it is tried once more."""
 
 
+class _Most:
+    """Passes a transfer's progress on, and keeps how far it ever was."""
+
+    def __init__(self, tick: Tick | None) -> None:
+        self._tick, self.done = tick, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self.done = max(self.done, done)
+        if self._tick:
+            self._tick(done, total)
+
+
 async def put_file(host: SshHost, local: Path, remote: str, mode: int, tick: Tick | None) -> None:
-    target = absolute(remote)
+    target, most = absolute(remote), _Most(tick)
 
     async def once() -> None:
-        await put_once(host, local, target, f"{target}.part", mode, tick)
+        await put_once(host, local, target, f"{target}.part", mode, most)
 
-    await resuming(host, once, f"{remote} is unchanged; what was sent is kept in {remote}.part.")
+    kept = f"{remote} is unchanged; what was sent is kept in {remote}.part."
+    await resuming(host, once, kept, moved=lambda: most.done)
 
 
 async def get_file(host: SshHost, remote: str, local: Path, tick: Tick | None) -> None:
-    async def once() -> None:
-        await get_once(host, absolute(remote), local, part_of(local), tick)
+    most = _Most(tick)
 
-    await resuming(host, once, f"{local} is unchanged; what came is kept in {part_of(local)}.")
+    async def once() -> None:
+        await get_once(host, absolute(remote), local, part_of(local), most)
+
+    kept = f"{local} is unchanged; what came is kept in {part_of(local)}."
+    await resuming(host, once, kept, moved=lambda: most.done)
 
 
 async def resuming(
@@ -101,7 +117,7 @@ async def resuming(
         try:
             await once()
             return
-        except (OutcomeUnknown, Unreachable) as error:
+        except (OutcomeUnknown, Unreachable, TimedOut) as error:
             begun, now = bool(before or failures), moved()
             failures, before = (1 if now > before else failures + 1), now
             if failures == TRIES or (not begun and not now and isinstance(error, Unreachable)):
