@@ -28,7 +28,7 @@ class Lock:
             raise JournalLocked(
                 f"The run in {path.parent} is open elsewhere: {holder}.",
                 next="Go on there, or leave it there first: q in the app, where nothing is lost by it. "
-                "Nothing was changed here.",
+                "Nothing was changed.",
             )
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode(), 0)
